@@ -12,8 +12,8 @@ pub(crate) struct Frames {
     header: [u8; 14],
     /// How many of them have come.
     length: usize,
-    /// The key of the present frame's payload, and how far into it the next byte is.
-    mask: Option<([u8; 4], usize)>,
+    /// The key of the present frame's payload, from its next byte on; zeros if it is not masked.
+    key: [u8; 4],
     /// The present frame is of a message, not a ping, pong or close.
     is_data: bool,
     /// The present frame is the last of its message.
@@ -34,12 +34,47 @@ pub(crate) struct Strange;
 /// A piece of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Piece<'a> {
-    /// Unmasked.
-    pub(crate) bytes: &'a [u8],
+    pub(crate) payload: Payload<'a>,
     /// It begins its message.
     pub(crate) is_first: bool,
     /// Nothing of its message follows.
     pub(crate) is_last: bool,
+}
+
+/// Bytes of a message as they pass. A client's are masked (RFC 6455, section 5.3), and most of them are never read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Payload<'a> {
+    masked: &'a [u8],
+    /// From the key of the first of these bytes on.
+    key: [u8; 4],
+}
+
+impl<'a> Payload<'a> {
+    pub(crate) fn is_empty(self) -> bool {
+        self.masked.is_empty()
+    }
+
+    fn split_first(self) -> Option<(u8, Self)> {
+        let (first, rest) = self.masked.split_first()?;
+        let [key, b, c, d] = self.key;
+        Some((first ^ key, Self { masked: rest, key: [b, c, d, key] }))
+    }
+
+    /// What was sent. Bytes that have to be unmasked are copied to `room`.
+    pub(crate) fn plain<'b>(self, room: &'b mut Vec<u8>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        if self.key == [0; 4] {
+            return self.masked;
+        }
+        room.clear();
+        room.extend_from_slice(self.masked);
+        for word in room.chunks_mut(4) {
+            word.iter_mut().zip(self.key).for_each(|(byte, key)| *byte ^= key);
+        }
+        room
+    }
 }
 
 impl Frames {
@@ -53,7 +88,6 @@ impl Frames {
     /// # Errors
     /// [`Strange`]; nothing after it can be followed.
     pub(crate) fn take(&mut self, mut bytes: &[u8], mut show: impl FnMut(Piece<'_>)) -> Result<(), Strange> {
-        let mut plain = Vec::new();
         while let Some((first, rest)) = bytes.split_first() {
             if self.payload > 0 {
                 let taken = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
@@ -63,17 +97,8 @@ impl Frames {
                 if self.is_data {
                     let is_last = self.payload == 0 && self.is_last;
                     let is_first = std::mem::take(&mut self.is_new);
-                    let bytes = match &mut self.mask {
-                        None => payload,
-                        Some((key, at)) => {
-                            plain.clear();
-                            plain
-                                .extend(payload.iter().zip(key.iter().cycle().skip(*at)).map(|(byte, key)| byte ^ key));
-                            *at = (*at + payload.len()) % key.len();
-                            plain.as_slice()
-                        }
-                    };
-                    show(Piece { bytes, is_first, is_last });
+                    show(Piece { payload: Payload { masked: payload, key: self.key }, is_first, is_last });
+                    self.key.rotate_left(payload.len() % 4);
                 }
                 continue;
             }
@@ -87,7 +112,7 @@ impl Frames {
             bytes = rest;
             if self.begin()? && self.payload == 0 && self.is_data {
                 let is_first = std::mem::take(&mut self.is_new);
-                show(Piece { bytes: &[], is_first, is_last: self.is_last });
+                show(Piece { payload: Payload { masked: &[], key: [0; 4] }, is_first, is_last: self.is_last });
             }
         }
         Ok(())
@@ -116,7 +141,7 @@ impl Frames {
             127 => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), [i, j, k, l]),
             size => (u64::from(size), [a, b, c, d]),
         };
-        self.mask = is_masked.then_some((key, 0));
+        self.key = if is_masked { key } else { [0; 4] };
         self.length = 0;
         let (is_last, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
         if reserved != 0 || self.payload > i64::MAX.unsigned_abs() {
@@ -174,21 +199,21 @@ impl Channels {
     ///
     /// # Errors
     /// [`Strange`]; nothing after it can be followed.
-    pub(crate) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(u8, &[u8], bool)) -> Result<(), Strange> {
+    pub(crate) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(u8, Payload<'_>, bool)) -> Result<(), Strange> {
         let channel = &mut self.channel;
         self.frames.take(bytes, |piece| {
-            let mut bytes = piece.bytes;
+            let mut payload = piece.payload;
             if piece.is_first {
                 *channel = None;
             }
             if channel.is_none()
-                && let Some((first, rest)) = bytes.split_first()
+                && let Some((first, rest)) = payload.split_first()
             {
-                *channel = Some(*first);
-                bytes = rest;
+                *channel = Some(first);
+                payload = rest;
             }
             if let Some(channel) = *channel {
-                show(channel, bytes, piece.is_last);
+                show(channel, payload, piece.is_last);
             }
         })
     }
@@ -261,8 +286,8 @@ mod tests {
             let mut channels = Channels::default();
             let (mut seen, mut ends) = (std::collections::BTreeMap::<u8, Vec<u8>>::new(), 0);
             for piece in stream.chunks(size) {
-                let show = |channel, bytes: &[u8], is_last| {
-                    seen.entry(channel).or_default().extend(bytes);
+                let show = |channel, payload: Payload<'_>, is_last| {
+                    seen.entry(channel).or_default().extend(payload.plain(&mut Vec::new()));
                     ends += usize::from(is_last);
                 };
                 channels.take(piece, show).unwrap();

@@ -104,7 +104,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
     // Before there are threads: it removes environment variables.
     let handed = ListenFd::from_env().take_tcp_listener(0).map_err(|error| other(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| other(&error))?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let mut stop = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
         let listener = listener(handed, &config).await?;
         let hello = FromGateway::Hello {
@@ -128,7 +128,10 @@ fn serve(path: &Path) -> Result<(), Failure> {
         }
         tracing::info!("stopping");
         Ok(())
-    })
+    });
+    // It would wait for a write to a disk that hangs.
+    runtime.shutdown_background();
+    done
 }
 
 /// The socket that systemd handed over, or one at `listen`.

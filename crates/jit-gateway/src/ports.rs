@@ -31,11 +31,11 @@ impl Ports {
     /// # Errors
     /// [`Unclear`]; it must not pass, and nothing after it.
     pub(crate) fn see(&mut self, bytes: &[u8]) -> Result<Vec<u16>, Unclear> {
-        let (mut ports, mut read) = (Vec::new(), Ok(()));
+        let (mut ports, mut read, mut room) = (Vec::new(), Ok(()), Vec::new());
         let spdy = &mut self.spdy;
         let framed = self.frames.take(bytes, |piece| {
             if read.is_ok() {
-                read = spdy.take(piece.bytes, &mut ports);
+                read = spdy.take(piece.payload.plain(&mut room), &mut ports);
             }
         });
         framed.map_err(|_| Unclear)?;

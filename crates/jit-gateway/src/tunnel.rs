@@ -10,14 +10,17 @@
 
 mod conclusion;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::StatusCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use jit_wire::session::End as Ended;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -32,6 +35,9 @@ use crate::restrict::Forward;
 
 /// How long a side may take to end after the other one has.
 const TAIL: Duration = Duration::from_secs(5);
+
+/// The most that passes in one turn, in bytes.
+const LONGEST_TURN: usize = 64 * 1024;
 
 /// How long a client may take to read why it was cut.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -165,8 +171,8 @@ impl Watched {
         Self { session: session.map(Mutex::new), writer, forward: forward.map(Mutex::new) }
     }
 
-    /// Looks at bytes that are about to pass. What is seen is written before the next look, so that a recording has
-    /// everything in its order.
+    /// Looks at bytes that are about to pass. What is seen stands in the file before they do, and before the next look, so that
+    /// a recording has everything, and in its order.
     async fn look(&self, way: Way, bytes: &[u8]) -> Result<(), Stop> {
         if let Some(forward) = self.forward.as_ref().filter(|_| way == Way::Up) {
             forward.lock().await.see(bytes).map_err(Stop::Refused)?;
@@ -251,7 +257,7 @@ async fn pass(
 ) -> Result<(), Trouble> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let read = from.read(&mut buffer).await?;
+        let (read, broken) = arrived(from, &mut buffer).await?;
         if read == 0 {
             return Ok(to.shutdown().await?);
         }
@@ -268,7 +274,35 @@ async fn pass(
             left = rest;
         }
         to.flush().await?;
+        if broken {
+            return Err(Trouble::Gone);
+        }
+        // A recording is written at each turn, so who sends much gets longer ones.
+        if read == buffer.len() && read < LONGEST_TURN {
+            buffer.resize(read * 2, 0);
+        }
     }
+}
+
+/// Reads what has arrived, after waiting for some; nothing at the end. Whether it broke off behind that.
+async fn arrived(from: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> std::io::Result<(usize, bool)> {
+    let mut buffer = ReadBuf::new(buffer);
+    poll_fn(|cx| {
+        loop {
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut *from).poll_read(cx, &mut buffer);
+            let now = buffer.filled().len();
+            match read {
+                Poll::Ready(Ok(())) if now > before && buffer.remaining() > 0 => {}
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok((now, false))),
+                Poll::Ready(Err(_)) if now > 0 => return Poll::Ready(Ok((now, true))),
+                Poll::Pending if now > 0 => return Poll::Ready(Ok((now, false))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
 }
 
 /// A `Status` on channel 3 and a close frame with code 1000: with another code kubectl does not show the Status.
@@ -313,5 +347,50 @@ mod tests {
         assert!(!frames.is_between());
         let text = String::from_utf8_lossy(&said);
         assert!(text.contains("\"message\":\"jit: grant 0123456789abcdef has ended\""), "{text}");
+    }
+
+    /// 100 MB in one frame pass at the pace of their reader: no more than a turn of them is held, and all of them arrive.
+    #[tokio::test]
+    async fn a_large_frame_is_not_held() {
+        const FRAME: usize = 100_000_000;
+        const BUFFER: usize = 4096;
+        let read = std::cell::Cell::new(0);
+        let (watched, taken) = (Watched::new(None, None), std::cell::Cell::new(0));
+        let mut from = Zeros { left: FRAME, read: &read };
+        let (mut to, mut reader) = tokio::io::duplex(BUFFER);
+        let pass = pass(&mut from, &mut to, (&watched, Way::Down), |bytes| taken.set(taken.get() + bytes.len()));
+        let receive = async {
+            let mut buffer = vec![0; 32 * 1024];
+            let mut received = 0;
+            while let Ok(some @ 1..) = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await {
+                received += some;
+                assert!(read.get() - received <= LONGEST_TURN + BUFFER, "{} of {}", received, read.get());
+            }
+            received
+        };
+        let (passed, received) = tokio::join!(pass, receive);
+        assert!(passed.is_ok());
+        assert_eq!((received, taken.get()), (FRAME, FRAME));
+    }
+
+    /// Reads as many zeros as there is room for.
+    struct Zeros<'a> {
+        left: usize,
+        read: &'a std::cell::Cell<usize>,
+    }
+
+    impl AsyncRead for Zeros<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            let some = buffer.remaining().min(self.left);
+            buffer.initialize_unfilled_to(some).fill(0);
+            buffer.advance(some);
+            self.left -= some;
+            self.read.set(self.read.get() + some);
+            Poll::Ready(Ok(()))
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! The thread that writes: the logs of grants, and recordings.
+//! The thread that writes the logs of grants, and says in them how far recordings have come.
 //!
 //! ```text
-//!  jobs ─► all that wait ─► recordings, then one write for each log ─► one fsync for each ─► those who wait for it
+//!  jobs ─► all that wait ─► recordings that ended ─► one write and one fsync for each log ─► those who wait for it
+//!                           (synced at a time)       (at a time)
 //! ```
-//! A line that cannot be written keeps its place: nothing else of that grant is written or allowed before it. What a job
+//! On a slow disk many syncs take as long as one, if they are made at the same time. A line that cannot be written keeps its place: nothing else of that grant is written or allowed before it. What a job
 //! belongs to decides whom its failure stops.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -13,7 +14,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
@@ -21,10 +22,10 @@ use jit_core::grant::digest::hex;
 use jit_core::grant::{GrantId, LogHead};
 use jit_wire::session::{Asked, Chain, End, Entry, LOG, Outcome, RECORDING, RecordingHead, VERSION};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Removed;
+use super::recording::Recording;
 use crate::grants::Live;
 
 /// How the logs stand, for the feed and for those who would add to them.
@@ -42,15 +43,15 @@ pub(super) type Done = oneshot::Sender<Result<(), String>>;
 /// Jobs that are done together, with one fsync.
 const TOGETHER: usize = 1024;
 
-/// How often the log says how far a recording has come.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// Syncs that are made at the same time.
+const AT_A_TIME: usize = 16;
 
 /// Logs that are older than this when the gateway starts have nothing open: it is longer than any window.
 const OLDEST_OPEN: Duration = Duration::from_secs(2 * 86_400);
 
 /// The group is `jit-sessions` where the packages made the folder of all logs, which hands its group down: jitd reads the
 /// files for people who may.
-const FILE: u32 = 0o640;
+pub(super) const FILE: u32 = 0o640;
 const FOLDER: u32 = 0o750;
 
 /// What the thread is asked to do.
@@ -58,11 +59,15 @@ pub(super) enum Job {
     /// A line will follow for which nobody waits: the log is there, and nothing waits for its place, before `done` is answered.
     Begin { live: Arc<Live>, done: Done },
     /// A request begins: its line is on the disk before `done` is answered.
-    Open { live: Arc<Live>, id: String, asked: Box<Asked>, recording: Option<NewRecording>, done: Done },
-    /// More of a recording. The room is free again when it is written.
-    Write { id: Arc<str>, bytes: Vec<u8>, room: OwnedSemaphorePermit },
+    Open { live: Arc<Live>, id: String, asked: Box<Asked>, recording: Option<Arc<Recording>>, done: Done },
     /// A request ended; `asked` is what it was, if it has no line yet.
-    Close { live: Arc<Live>, id: String, asked: Option<Box<Asked>>, outcome: Outcome },
+    Close {
+        live: Arc<Live>,
+        id: String,
+        asked: Option<Box<Asked>>,
+        recording: Option<Arc<Recording>>,
+        outcome: Outcome,
+    },
     /// Where a log stands, once everything before is on the disk.
     Head { grant: GrantId, head: oneshot::Sender<Option<LogHead>> },
     /// Nothing more is written about a grant that is over, and nothing waits, before `done` is answered.
@@ -71,21 +76,14 @@ pub(super) enum Job {
     Tick,
 }
 
-/// A recording to create.
-pub(super) struct NewRecording {
-    /// Its first bytes.
-    pub(super) header: Vec<u8>,
-    /// Cancelled when nothing more of it can be written.
-    pub(super) failed: CancellationToken,
-}
-
 /// The thread's state.
 pub(super) struct Disk {
     folder: PathBuf,
     clock: fn() -> Timestamp,
     state: Arc<Mutex<State>>,
     logs: HashMap<GrantId, Log>,
-    recordings: HashMap<String, Recording>,
+    /// Those of sessions that run, by the ids of these.
+    recordings: HashMap<String, Arc<Recording>>,
 }
 
 struct Log {
@@ -111,54 +109,6 @@ struct Waiting {
     stays: bool,
 }
 
-struct Recording {
-    grant: GrantId,
-    file: File,
-    hash: Context,
-    bytes: u64,
-    failed: CancellationToken,
-    /// The last line about it in the log.
-    said: (Instant, u64),
-}
-
-impl Recording {
-    /// A new file; never one that is there already.
-    fn create(folder: &Path, grant: &GrantId, id: &str, new: NewRecording) -> io::Result<Self> {
-        let folder = folder.join(grant.as_str());
-        let path = folder.join(format!("{id}{RECORDING}"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(path)?;
-        file.write_all(&new.header)?;
-        file.sync_all()?;
-        File::open(&folder)?.sync_all()?;
-        let mut hash = Context::new(&SHA256);
-        hash.update(&new.header);
-        let bytes = new.header.len() as u64;
-        Ok(Self { grant: grant.clone(), file, hash, bytes, failed: new.failed, said: (Instant::now(), bytes) })
-    }
-
-    fn head(&self) -> RecordingHead {
-        RecordingHead { bytes: self.bytes, sha256: hex(self.hash.clone().finish().as_ref()) }
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if self.failed.is_cancelled() {
-            return;
-        }
-        match self.file.write_all(bytes) {
-            Ok(()) => {
-                self.hash.update(bytes);
-                self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-            }
-            Err(error) => {
-                tracing::error!(grant = %self.grant, %error, "a recording cannot be written, so its session ends");
-                // A part of the bytes may stand there; what the log vouches for is what came before.
-                let _ = self.file.set_len(self.bytes);
-                self.failed.cancel();
-            }
-        }
-    }
-}
-
 impl Disk {
     /// Prepares the folder, and closes in the logs what was running when the gateway stopped.
     ///
@@ -181,12 +131,17 @@ impl Disk {
             {
                 batch.push(job);
             }
+            let ended = batch.iter().filter_map(|job| match job {
+                Job::Close { recording: Some(recording), outcome, .. } if outcome.began() => {
+                    Some(Arc::clone(recording))
+                }
+                _ => None,
+            });
+            at_a_time(ended.collect(), |recording| drop(recording.finish()));
             let mut asked = Vec::new();
-            let mut rooms = Vec::new();
             for job in batch.drain(..) {
-                self.take(job, &mut asked, &mut rooms);
+                self.take(job, &mut asked);
             }
-            drop(rooms);
             self.write_logs(|grant| asked.iter().any(|(asked, _)| asked == grant));
             for (grant, head) in asked {
                 // Whoever asked may have gone.
@@ -195,23 +150,12 @@ impl Disk {
         }
     }
 
-    fn take(
-        &mut self,
-        job: Job,
-        asked_heads: &mut Vec<(GrantId, oneshot::Sender<Option<LogHead>>)>,
-        rooms: &mut Vec<OwnedSemaphorePermit>,
-    ) {
+    fn take(&mut self, job: Job, asked_heads: &mut Vec<(GrantId, oneshot::Sender<Option<LogHead>>)>) {
         let at = (self.clock)();
         match job {
             Job::Begin { live, done } => self.begin(&live, at, done),
             Job::Open { live, id, asked, recording, done } => self.open_request(&live, at, id, asked, recording, done),
-            Job::Write { id, bytes, room } => {
-                if let Some(recording) = self.recordings.get_mut(&*id) {
-                    recording.write(&bytes);
-                }
-                rooms.push(room);
-            }
-            Job::Close { live, id, asked, outcome } => self.close(&live, at, id, asked, outcome),
+            Job::Close { live, id, asked, recording, outcome } => self.close(&live, at, id, asked, recording, outcome),
             Job::Head { grant, head } => asked_heads.push((grant, head)),
             Job::Release { grant, done } => drop(done.send(self.release(&grant))),
             Job::Tick => self.tick(at),
@@ -245,18 +189,16 @@ impl Disk {
         at: Timestamp,
         id: String,
         asked: Box<Asked>,
-        recording: Option<NewRecording>,
+        recording: Option<Arc<Recording>>,
         done: Done,
     ) {
         if let Err(error) = self.log(live, at) {
+            recording.inspect(|recording| recording.discard());
             return self.answer(live, done, Err(error));
         }
         let recorded = recording.is_some();
-        if let Some(new) = recording {
-            match Recording::create(&self.folder, &live.id, &id, new) {
-                Ok(recording) => drop(self.recordings.insert(id.clone(), recording)),
-                Err(error) => return self.answer(live, done, Err(error)),
-            }
+        if let Some(recording) = recording {
+            self.recordings.insert(id.clone(), recording);
         }
         if let Some(log) = self.logs.get_mut(&live.id) {
             log.open.insert(id.clone());
@@ -267,29 +209,36 @@ impl Disk {
 
     fn answer(&self, live: &Live, done: Done, answer: io::Result<()>) {
         if let Err(error) = &answer {
-            tracing::error!(grant = %live.id, %error, "the log of a grant, or a recording, cannot be written");
+            tracing::error!(grant = %live.id, %error, "the log of a grant cannot be written");
         }
         // Whoever waits may have gone; nothing is sent on then.
         let _ = done.send(answer.map_err(|error| error.to_string()));
     }
 
-    fn close(&mut self, live: &Arc<Live>, at: Timestamp, id: String, asked: Option<Box<Asked>>, outcome: Outcome) {
+    fn close(
+        &mut self,
+        live: &Arc<Live>,
+        at: Timestamp,
+        id: String,
+        asked: Option<Box<Asked>>,
+        recording: Option<Arc<Recording>>,
+        outcome: Outcome,
+    ) {
+        self.recordings.remove(&id);
         if let Err(error) = self.log(live, at) {
             // It was there when the request began.
             tracing::error!(grant = %live.id, %error, "the log of a grant is lost, so nothing more of it is let through");
             self.state.lock().failing.insert(live.id.clone());
             return;
         }
-        let recording = self.recordings.remove(&id).and_then(|recording| {
+        let recording = recording.and_then(|recording| {
             // Nothing began, so there is nothing to keep.
-            if !outcome.began() {
-                self.discard(&live.id, &id);
-                return None;
+            if outcome.began() {
+                Some(recording.finish())
+            } else {
+                recording.discard();
+                None
             }
-            if let Err(error) = recording.file.sync_data() {
-                tracing::error!(grant = %live.id, %error, "the end of a recording may be lost");
-            }
-            Some(recording.head())
         });
         let Some(log) = self.logs.get_mut(&live.id) else { return };
         let entry = match asked {
@@ -339,18 +288,26 @@ impl Disk {
 
     /// Writes what waits, one write and at most one fsync for each log. Those of `asked` are on the disk afterwards.
     fn write_logs(&mut self, asked: impl Fn(&GrantId) -> bool) {
-        let mut refused = Vec::new();
+        let (mut synced, mut written) = (Vec::new(), Vec::new());
         for (grant, log) in &mut self.logs {
             let is_asked = asked(grant) && !log.is_synced;
-            if log.waiting.is_empty() && !is_asked {
-                continue;
-            }
             let somebody_waits = log.waiting.iter().any(|line| line.done.is_some());
-            let mut result = log.write();
-            if result.is_ok() && (somebody_waits || is_asked) {
-                result = log.file.sync_data();
-                log.is_synced = result.is_ok();
+            if somebody_waits || is_asked {
+                synced.push((grant, log));
+            } else if !log.waiting.is_empty() {
+                written.push((grant, log));
             }
+        }
+        let synced = at_a_time(synced, |(grant, log)| {
+            let result = log.write().and_then(|()| log.sync());
+            (grant, log, result)
+        });
+        let written = written.into_iter().map(|(grant, log)| {
+            let result = log.write();
+            (grant, log, result)
+        });
+        let mut refused = Vec::new();
+        for (grant, log, result) in synced.into_iter().chain(written) {
             let mut state = self.state.lock();
             match result {
                 Ok(()) => {
@@ -379,7 +336,7 @@ impl Disk {
         }
         for id in refused {
             if let Some(recording) = self.recordings.remove(&id) {
-                self.discard(&recording.grant, &id);
+                recording.discard();
             }
         }
     }
@@ -397,29 +354,20 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes a recording without a session.
-    fn discard(&self, grant: &GrantId, id: &str) {
-        if let Err(error) = std::fs::remove_file(self.folder.join(grant.as_str()).join(format!("{id}{RECORDING}"))) {
-            tracing::warn!(%grant, id, %error, "a recording without a session cannot be removed");
-        }
-    }
-
     fn tick(&mut self, at: Timestamp) {
-        for (id, recording) in &mut self.recordings {
-            let (when, bytes) = recording.said;
-            if recording.bytes == bytes || when.elapsed() < CHECKPOINT_EVERY {
-                continue;
-            }
-            let Some(log) = self.logs.get_mut(&recording.grant) else { continue };
-            if recording.file.sync_data().is_ok() {
-                recording.said = (Instant::now(), recording.bytes);
-                let entry = Entry::Recorded { id: id.clone(), recording: recording.head() };
-                log.waiting.push(Waiting { at, entry, done: None, stays: false });
-            }
+        let news = self.recordings.iter().filter_map(|(id, recording)| Some((id, recording, recording.news()?)));
+        let synced = at_a_time(news.collect(), |(id, recording, head)| {
+            recording.checkpoint(&head).ok().map(|()| (id, recording, head))
+        });
+        for (id, recording, head) in synced.into_iter().flatten() {
+            let Some(log) = self.logs.get_mut(recording.grant()) else { continue };
+            let entry = Entry::Recorded { id: id.clone(), recording: head };
+            log.waiting.push(Waiting { at, entry, done: None, stays: false });
         }
+        // What nobody waited for may be lost within this second, and no longer.
+        let unsynced = self.logs.values_mut().filter(|log| !log.is_synced).collect();
+        at_a_time(unsynced, |log| drop(log.sync()));
         self.logs.retain(|_, log| {
-            // What nobody waited for may be lost within this second, and no longer.
-            log.is_synced = log.is_synced || log.file.sync_data().is_ok();
             let is_over = log.live.ended().is_cancelled() && log.open.is_empty() && log.waiting.is_empty();
             !(is_over && log.is_synced)
         });
@@ -487,6 +435,33 @@ impl Log {
         self.chain = chain;
         Ok(())
     }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let synced = self.file.sync_data();
+        self.is_synced = synced.is_ok();
+        synced
+    }
+}
+
+/// Does the same with many, several at a time, and returns what came of it in any order.
+fn at_a_time<T: Send, R: Send>(many: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let helpers = many.len().min(AT_A_TIME).saturating_sub(1);
+    let (left, done) = (Mutex::new(many), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let Some(one) = left.lock().pop() else { return };
+            let result = act(one);
+            done.lock().push(result);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..helpers {
+            // Without a helper there is still this thread.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    done.into_inner()
 }
 
 /// What is in a log that was written before.
@@ -558,7 +533,7 @@ fn last_of(path: &Path) -> Option<LogHead> {
     Some(chain.head().clone()).filter(|head| head.lines > 0)
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(FOLDER).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made,

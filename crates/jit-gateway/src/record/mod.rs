@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  open ──► `opened` is on the disk ──► the request is sent on ──► its end ──► `closed`        streams and changes
-//!           (a recording has its file)       └► pieces ─► channels ─► cast ─┐
-//!  open ──────────────────────────────► the request is sent on ──► its end ─┼─► `served`       reads
-//!                                                                           ▼
-//!                                                   disk: one thread, one fsync for many
+//!           (a recording has its file)       └► pieces ─► channels ─► cast ─► the file ─► sent on
+//!  open ──────────────────────────────► the request is sent on ──► its end ─► `served`         reads
+//!
+//!  lines of the logs ─► disk: one thread, one fsync for many
 //! ```
 //! Nothing is sent on that could not be logged, and nothing passes that could not be recorded. What is kept depends on the
 //! terms of the grant and on what the API server is asked for, never on how a client writes it.
@@ -15,6 +15,7 @@ mod body;
 mod cast;
 mod content;
 mod disk;
+mod recording;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -30,15 +31,16 @@ use jiff::Timestamp;
 use jit_core::grant::{GrantId, LogHead, Record};
 use jit_wire::session::{Asked, End, Outcome};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::asked::asked;
 pub(crate) use self::body::{answer_body, request_body};
 pub(crate) use self::content::{has_power, read as read_content};
-use self::disk::{Disk, Done, Job, NewRecording, State};
-pub(crate) use self::session::{Session, Stop, Way, Writer};
+use self::disk::{Disk, Done, Job, State};
+pub(crate) use self::recording::Writer;
+use self::recording::{Recording, THREADS};
+pub(crate) use self::session::{Session, Stop, Way};
 use crate::grants::{Live, Running};
 
 /// Jobs that may wait: each request that runs has a place for its end.
@@ -52,10 +54,12 @@ const HEAD_WITHIN: Duration = Duration::from_millis(300);
 
 /// Writes logs and recordings.
 pub struct Recorder {
+    folder: PathBuf,
     jobs: mpsc::Sender<Job>,
     state: Arc<Mutex<State>>,
     clock: fn() -> Timestamp,
-    folder: PathBuf,
+    /// Those on which recordings are written.
+    threads: Arc<Semaphore>,
 }
 
 /// Why nothing may be done: what could not be kept.
@@ -109,7 +113,7 @@ impl Recorder {
         let state = Arc::<Mutex<State>>::default();
         let disk = Disk::open(folder.clone(), clock, Arc::clone(&state))?;
         std::thread::Builder::new().name("recorder".to_owned()).spawn(move || disk.run(waiting))?;
-        Ok(Self { jobs, state, clock, folder })
+        Ok(Self { folder, jobs, state, clock, threads: Arc::new(Semaphore::new(THREADS)) })
     }
 
     /// Has the thread look after what is due, each second. Never returns.
@@ -158,16 +162,12 @@ impl Recorder {
             (entry.place, entry.asked) = (Some(place), Some(Box::new(wanted.asked)));
             return Ok(entry);
         }
-        let recording = (wanted.is_console && live.sessions.record == Record::Required).then(|| {
-            let now = (self.clock)();
-            let title = format!("{} {}", live.user, asked::title(&wanted.asked));
-            (CancellationToken::new(), Instant::now(), cast::header(now, &title))
-        });
-        let new = recording
-            .as_ref()
-            .map(|(failed, _, header)| NewRecording { header: header.clone(), failed: failed.clone() });
-        let (id, asked) = (entry.id.clone(), Box::new(wanted.asked));
-        let job = |done| Job::Open { live: Arc::clone(live), id, asked, recording: new, done };
+        if wanted.is_console && live.sessions.record == Record::Required {
+            let created = self.create(live, &entry.id, &wanted.asked).await;
+            entry.recording = Some(created.inspect_err(|error| entry.refuse(None, &error.to_string()))?);
+        }
+        let (id, asked, recording) = (entry.id.clone(), Box::new(wanted.asked), entry.recording.clone());
+        let job = |done| Job::Open { live: Arc::clone(live), id, asked, recording, done };
         // It may be written after all, later; its end follows then, so that nobody takes it for running.
         entry.place = Some(place);
         if let Err(error) = self.ask(job).await {
@@ -177,10 +177,30 @@ impl Recorder {
             entry.refuse(None, &error.to_string());
             return Err(error);
         }
-        if let Some((failed, began, header)) = recording {
-            entry.recording = Some((failed, began, header.len()));
-        }
         Ok(entry)
+    }
+
+    /// Creates the file of a recording.
+    async fn create(&self, live: &Live, id: &str, asked: &Asked) -> Result<Arc<Recording>, RecordError> {
+        let (folder, grant, id) = (self.folder.join(live.id.as_str()), live.id.clone(), id.to_owned());
+        let header = cast::header((self.clock)(), &format!("{} {}", live.user, asked::title(asked)));
+        let create = async {
+            let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| stopped())?;
+            let (tell, told) = oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let created = Recording::create(&folder, &grant, &id, &header);
+                if let Err(error) = &created {
+                    tracing::error!(%grant, %error, "a recording cannot be created");
+                }
+                if let Err(Ok(unwanted)) = tell.send(created) {
+                    unwanted.discard();
+                }
+                drop(thread);
+            });
+            let created = told.await.map_err(|_| stopped())?;
+            created.map(Arc::new).map_err(|error| RecordError::Refused(error.to_string()))
+        };
+        timeout(LOGGED_WITHIN, create).await.unwrap_or(Err(RecordError::Silent))
     }
 
     /// Whether a line that nobody waits for has a place: the log is there, and its last line could be written.
@@ -194,7 +214,7 @@ impl Recorder {
 
     /// Has the thread do something, and waits until it is on the disk.
     async fn ask(&self, job: impl FnOnce(Done) -> Job) -> Result<(), RecordError> {
-        let (done, is_done) = tokio::sync::oneshot::channel();
+        let (done, is_done) = oneshot::channel();
         let ask = async {
             self.jobs.send(job(done)).await.map_err(|_| stopped())?;
             is_done.await.map_err(|_| stopped())?.map_err(RecordError::Refused)
@@ -205,7 +225,7 @@ impl Recorder {
     /// Where the log of a grant stands, once everything before is on the disk; `None` without a log, and if the disk is
     /// too slow.
     pub(crate) async fn head(&self, grant: &GrantId) -> Option<LogHead> {
-        let (head, told) = tokio::sync::oneshot::channel();
+        let (head, told) = oneshot::channel();
         let ask = async {
             self.jobs.send(Job::Head { grant: grant.clone(), head }).await.ok()?;
             told.await.ok()?
@@ -241,7 +261,7 @@ impl Recorder {
 
     /// The recording of an exec or attach, if it has one.
     pub(crate) fn session(&self, entry: &Entry) -> Session {
-        Session::new(entry, self.jobs.clone())
+        Session::new(entry, &self.threads)
     }
 }
 
@@ -281,8 +301,7 @@ pub(crate) struct Entry {
     code: Option<u16>,
     end: Option<End>,
     why: Option<String>,
-    /// Cancelled when the recording failed; its beginning; the length of its header.
-    recording: Option<(CancellationToken, Instant, usize)>,
+    recording: Option<Arc<Recording>>,
     /// Counted until after the line about its end is on its way: fields are dropped after [`Drop`].
     _running: Running,
 }
@@ -325,6 +344,7 @@ impl Drop for Entry {
             why: self.why.take(),
         };
         let id = std::mem::take(&mut self.id);
-        place.send(Job::Close { live: Arc::clone(&self.live), id, asked: self.asked.take(), outcome });
+        let (live, recording) = (Arc::clone(&self.live), self.recording.take());
+        place.send(Job::Close { live, id, asked: self.asked.take(), recording, outcome });
     }
 }

@@ -4,20 +4,16 @@ use std::sync::Arc;
 
 use jit_core::grant::SessionTerms;
 use serde::Deserialize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Entry;
 use super::cast::{Cast, Event};
-use super::disk::Job;
+use super::recording::Writer;
 use crate::frames::{Channels, RESIZE, STDERR, STDIN, STDOUT};
 
 /// The longest recording, in bytes.
 const LONGEST: usize = 64 << 20;
-
-/// How much of one session may wait for the disk, in bytes: what of it could pass without ever being recorded.
-const ROOM: usize = 64 * 1024;
 
 /// The longest message about the size of a terminal.
 const LONGEST_RESIZE: usize = 1024;
@@ -53,15 +49,12 @@ pub(crate) struct Session {
 }
 
 struct Recording {
-    id: Arc<str>,
     cast: Cast,
-    began: Instant,
-    /// Bytes that are written or wait.
+    began: std::time::Instant,
+    /// Bytes that were written.
     length: usize,
     resize: Vec<u8>,
-    room: Arc<Semaphore>,
-    jobs: mpsc::Sender<Job>,
-    failed: CancellationToken,
+    writer: Writer,
 }
 
 /// The size of a terminal (`apimachinery/pkg/util/remotecommand`, `TerminalSize`).
@@ -82,16 +75,13 @@ pub(crate) enum Way {
 }
 
 impl Session {
-    pub(super) fn new(entry: &Entry, jobs: mpsc::Sender<Job>) -> Self {
-        let recording = entry.recording.as_ref().map(|(failed, began, header)| Recording {
-            id: entry.id.as_str().into(),
+    pub(super) fn new(entry: &Entry, threads: &Arc<Semaphore>) -> Self {
+        let recording = entry.recording.as_ref().map(|recording| Recording {
             cast: Cast::default(),
-            began: *began,
-            length: *header,
+            began: recording.began,
+            length: 0,
             resize: Vec::new(),
-            room: Arc::new(Semaphore::new(ROOM)),
-            jobs,
-            failed: failed.clone(),
+            writer: Writer { recording: Arc::clone(recording), threads: Arc::clone(threads) },
         });
         let terms = entry.live.sessions.clone();
         Self { terms, recording, down: Channels::default(), up: Channels::default(), used: Instant::now() }
@@ -107,43 +97,42 @@ impl Session {
     /// # Errors
     /// [`Stop`]; they must not pass.
     pub(crate) fn see(&mut self, way: Way, bytes: &[u8]) -> Result<Vec<u8>, Stop> {
-        let mut lines = Vec::new();
         let (channels, records_input) = match way {
             Way::Down => (&mut self.down, false),
             Way::Up => (&mut self.up, self.terms.record_input),
         };
-        let (recording, used) = (&mut self.recording, &mut self.used);
-        channels.take(bytes, |channel, bytes, is_last| {
-            if matches!(channel, STDIN | STDOUT | STDERR) && !bytes.is_empty() {
-                *used = Instant::now();
-            }
-            let Some(recording) = recording else { return };
-            let seconds = recording.began.elapsed().as_secs_f64();
-            match (way, channel) {
-                (Way::Down, STDOUT) => lines.extend(recording.cast.event(seconds, Event::Stdout, bytes)),
-                (Way::Down, STDERR) => lines.extend(recording.cast.event(seconds, Event::Stderr, bytes)),
-                (Way::Up, STDIN) if records_input => lines.extend(recording.cast.event(seconds, Event::Stdin, bytes)),
-                (Way::Up, RESIZE) => lines.extend(recording.resized(seconds, bytes, is_last)),
-                _ => {}
-            }
-        })?;
-        if let Some(recording) = recording {
-            recording.length = recording.length.saturating_add(lines.len());
-            if recording.length > LONGEST {
-                return Err(Stop::Full);
-            }
+        let recording = &mut self.recording;
+        let seconds = recording.as_ref().map_or(0.0, |recording| recording.began.elapsed().as_secs_f64());
+        if let Some(recording) = recording
+            && way == Way::Down
+        {
+            recording.cast.reserve(bytes.len());
         }
-        Ok(lines)
+        let (mut is_used, mut room) = (false, Vec::new());
+        channels.take(bytes, |channel, payload, is_last| {
+            is_used |= matches!(channel, STDIN | STDOUT | STDERR) && !payload.is_empty();
+            let Some(recording) = recording else { return };
+            let event = match (way, channel) {
+                (Way::Down, STDOUT) => Event::Stdout,
+                (Way::Down, STDERR) => Event::Stderr,
+                (Way::Up, STDIN) if records_input => Event::Stdin,
+                (Way::Up, RESIZE) => return recording.resized(seconds, payload.plain(&mut room), is_last),
+                _ => return,
+            };
+            recording.cast.event(seconds, event, payload.plain(&mut room));
+        })?;
+        if is_used {
+            self.used = Instant::now();
+        }
+        let Some(recording) = recording else { return Ok(Vec::new()) };
+        let lines = recording.cast.lines();
+        recording.length = recording.length.saturating_add(lines.len());
+        if recording.length > LONGEST { Err(Stop::Full) } else { Ok(lines) }
     }
 
     /// What writes the lines that [`Session::see`] returned.
     pub(crate) fn writer(&self) -> Option<Writer> {
-        self.recording.as_ref().map(|recording| Writer {
-            id: Arc::clone(&recording.id),
-            room: Arc::clone(&recording.room),
-            jobs: recording.jobs.clone(),
-            failed: recording.failed.clone(),
-        })
+        self.recording.as_ref().map(|recording| recording.writer.clone())
     }
 
     /// How long nobody may use it from now on, and why it ends then; `None` if it may stay unused.
@@ -154,60 +143,23 @@ impl Session {
 
     /// The last lines of the recording.
     pub(crate) fn end(&mut self) -> Vec<u8> {
-        self.recording.as_mut().map_or_else(Vec::new, |recording| {
-            let seconds = recording.began.elapsed().as_secs_f64();
-            recording.cast.end(seconds)
-        })
+        let Some(recording) = &mut self.recording else { return Vec::new() };
+        recording.cast.end(recording.began.elapsed().as_secs_f64());
+        recording.cast.lines()
     }
 }
 
 impl Recording {
-    fn resized(&mut self, seconds: f64, bytes: &[u8], is_last: bool) -> Vec<u8> {
+    fn resized(&mut self, seconds: f64, bytes: &[u8], is_last: bool) {
         if self.resize.len() + bytes.len() <= LONGEST_RESIZE {
             self.resize.extend_from_slice(bytes);
         }
         if !is_last {
-            return Vec::new();
+            return;
         }
         // What the API server does not understand changes no terminal.
-        let size = serde_json::from_slice::<Size>(&std::mem::take(&mut self.resize));
-        size.map_or_else(|_| Vec::new(), |size| Cast::resize(seconds, size.width, size.height))
-    }
-}
-
-/// Sends lines of one recording to the disk.
-#[derive(Clone)]
-pub(crate) struct Writer {
-    id: Arc<str>,
-    room: Arc<Semaphore>,
-    jobs: mpsc::Sender<Job>,
-    failed: CancellationToken,
-}
-
-impl Writer {
-    /// Sends lines, after a while if much of this session waits already.
-    ///
-    /// # Errors
-    /// [`Stop::Unwritable`].
-    pub(crate) async fn write(&self, bytes: Vec<u8>) -> Result<(), Stop> {
-        if bytes.is_empty() {
-            return Ok(());
+        if let Ok(size) = serde_json::from_slice::<Size>(&std::mem::take(&mut self.resize)) {
+            self.cast.resize(seconds, size.width, size.height);
         }
-        let wanted = u32::try_from(bytes.len().min(ROOM)).unwrap_or(u32::MAX);
-        let send = async {
-            // The semaphore is never closed.
-            let room = Arc::clone(&self.room).acquire_many_owned(wanted).await.ok()?;
-            self.jobs.send(Job::Write { id: Arc::clone(&self.id), bytes, room }).await.ok()
-        };
-        tokio::select! {
-            biased;
-            () = self.failed.cancelled() => Err(Stop::Unwritable),
-            sent = send => sent.ok_or(Stop::Unwritable),
-        }
-    }
-
-    /// Until nothing more can be written.
-    pub(crate) async fn failed(&self) {
-        self.failed.cancelled().await;
     }
 }

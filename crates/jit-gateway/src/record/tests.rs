@@ -276,6 +276,61 @@ async fn a_session_ends_before_something_passes_unrecorded() {
     assert_eq!(session.see(Way::Down, &mebibytes), Err(Stop::Full));
 }
 
+/// What was seen stands in the file before it may pass, in its order, also if nobody waits for the write any more; and nothing
+/// that comes after the end.
+#[tokio::test]
+async fn what_may_pass_is_in_the_file() {
+    let folder = Folder::new("before");
+    let (recorder, live) = (folder.start(), live(required()).await);
+    let mut entry = open(&recorder, &live, exec("e1")).await.unwrap();
+    let path = folder.recording(&live, "e1");
+    let mut session = recorder.session(&entry);
+    let writer = session.writer().unwrap();
+    let ends_with = |text: &str| std::fs::read_to_string(&path).unwrap().ends_with(text);
+    writer.write(session.see(Way::Down, &frame(1, b"one")).unwrap()).await.unwrap();
+    assert!(ends_with(",\"o\",\"one\"]\n"));
+    // The session is cut: its writes go on, one after the other.
+    for text in [b"two", b"six"] {
+        let lines = session.see(Way::Down, &frame(1, text)).unwrap();
+        let _ = futures::poll!(std::pin::pin!(writer.write(lines)));
+    }
+    writer.write(session.see(Way::Down, &frame(1, b"ten")).unwrap()).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let at = |word: &str| text.find(word).unwrap_or(usize::MAX);
+    assert!(at("one") < at("ten") && at("two") < at("ten"), "{text}");
+    entry.answered(StatusCode::SWITCHING_PROTOCOLS);
+    drop(entry);
+    recorder.head(&live.id).await.unwrap();
+    let late = session.see(Way::Down, &frame(1, b"late")).unwrap();
+    assert_eq!(writer.write(late).await, Err(Stop::Unwritable));
+    let lines = folder.log(&live).0;
+    assert!(matches!(&lines[2], Line::Closed { recording: Some(recording), .. } if *recording == sha256(&path)));
+}
+
+/// A frame of 100 MB is seen in the pieces in which it comes, and the recording ends at its limit.
+#[tokio::test]
+async fn a_large_frame_is_recorded_piece_by_piece() {
+    let folder = Folder::new("large");
+    let (recorder, live) = (folder.start(), live(required()).await);
+    let entry = open(&recorder, &live, exec("e1")).await.unwrap();
+    let mut session = recorder.session(&entry);
+    let head = [&[0x82, 127][..], &100_000_001_u64.to_be_bytes(), &[1]].concat();
+    assert_eq!(session.see(Way::Down, &head), Ok(vec![]));
+    let piece = [b'a'; 64 * 1024];
+    let mut seen = 0;
+    let end = loop {
+        match session.see(Way::Down, &piece) {
+            Ok(lines) => {
+                seen += piece.len();
+                assert!((piece.len()..piece.len() + 64).contains(&lines.len()), "{}", lines.len());
+            }
+            Err(stop) => break stop,
+        }
+    };
+    assert_eq!(end, Stop::Full);
+    assert!((66_000_000..67_108_864).contains(&seen), "{seen}");
+}
+
 /// Pings and sizes of a terminal are no use of a session.
 #[tokio::test]
 async fn a_session_that_nobody_uses_is_idle() {

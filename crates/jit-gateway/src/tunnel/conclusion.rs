@@ -45,9 +45,9 @@ impl<R> Concluded<R> {
             let (piece, rest) = left.split_at_checked(taken)?;
             left = rest;
             let is_settled = &mut self.is_settled;
-            let taken = self.channels.take(piece, |channel, bytes, _| {
+            let taken = self.channels.take(piece, |channel, payload, _| {
                 // The API server opens channels with an empty message.
-                *is_settled |= channel == STATUS && !bytes.is_empty();
+                *is_settled |= channel == STATUS && !payload.is_empty();
             });
             // What cannot be followed passes as it is: the client reads it as strictly.
             self.is_settled |= taken.is_err();
