@@ -17,7 +17,7 @@ use crate::gateway::{Front, with_a_pod};
 use crate::plane::{Plane, root, until, until_within};
 
 /// A connection to the gateway that the test holds: HTTP/1.1, one request after the other.
-struct Wire {
+pub(crate) struct Wire {
     tls: StreamOwned<ClientConnection, TcpStream>,
     read: Vec<u8>,
 }
@@ -26,7 +26,7 @@ struct Wire {
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Wire {
-    fn open(front: &Front<'_>, [chain, key]: &[String; 2]) -> Self {
+    pub(crate) fn open(front: &Front<'_>, [chain, key]: &[String; 2]) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(front.serving_root()).unwrap()).unwrap();
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().unwrap();
@@ -41,6 +41,21 @@ impl Wire {
     fn ask(&mut self, path: &str) {
         write!(self.tls, "GET {path} HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
         self.tls.flush().unwrap();
+    }
+
+    /// Asks for an exec, which has to begin.
+    pub(crate) fn upgrade(&mut self, path: &str) {
+        let head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13";
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        let protocol = "Sec-WebSocket-Protocol: v5.channel.k8s.io";
+        write!(self.tls, "GET {path} HTTP/1.1\r\nHost: gateway\r\n{head}\r\n{key}\r\n{protocol}\r\n\r\n").unwrap();
+        self.tls.flush().unwrap();
+        self.until("HTTP/1.1 101 ");
+    }
+
+    /// Sends bytes; false if the other side takes no more.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+        self.tls.write_all(bytes).and_then(|()| self.tls.flush()).is_ok()
     }
 
     /// The status and the body of a whole answer.
@@ -356,7 +371,7 @@ fn readers_that_stop_hold_up_nobody() {
 }
 
 /// Resident memory of a process, in bytes.
-fn memory_of(pid: u32) -> u64 {
+pub(crate) fn memory_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

@@ -74,6 +74,7 @@ mod ready;
 #[path = "../support/receiver.rs"]
 mod receiver;
 mod recording;
+mod recording_failures;
 mod reload;
 mod replicas;
 #[path = "../support/requested.rs"]
