@@ -111,6 +111,8 @@ fn the_crates_have_only_allowed_dependencies() {
         ("jit-sessions", &["rusqlite", "kube", "hyper", "rcgen", "jitd"]),
         // It needs neither a daemon nor a cluster.
         ("jit-scan", &["tokio", "hyper", "rusqlite", "kube", "jit-wire", "jitd"]),
+        // It seals and opens what is in memory, with one provider of primitives.
+        ("jit-seal", &["tokio", "hyper", "nix", "age", "jit-core", "jit-wire", "jitd"]),
         // It faces hostile bytes, and holds no key that signs for people.
         ("jit-gateway", &["rusqlite", "kube", "cryptoki", "jitd"]),
         // It speaks to the internet and runs programs.

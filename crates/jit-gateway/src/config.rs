@@ -7,6 +7,7 @@
 //! state: /var/lib/jit-gateway        # the root of the serving certificate
 //! clusters:
 //! - {name: managed, kubeconfig: /etc/jit-gateway/managed.kubeconfig}
+//! recordings: {recipients: [age1…]}  # who alone can read what is recorded from now on
 //! ```
 //! An unknown key is refused.
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use jit_core::grant::request::ClusterName;
 use jit_host::files::read_configuration;
+use jit_seal::Recipient;
 use serde::Deserialize;
 
 /// The configuration.
@@ -34,6 +36,8 @@ pub struct Config {
     pub state: PathBuf,
     /// The kubeconfigs of the clusters.
     pub clusters: BTreeMap<ClusterName, ClusterConfig>,
+    /// Who can open recordings; without anybody they are not sealed.
+    pub recipients: Vec<Recipient>,
 }
 
 /// How the gateway reaches a cluster.
@@ -63,6 +67,13 @@ struct File {
     #[serde(default = "state")]
     state: PathBuf,
     clusters: Vec<ClusterFile>,
+    recordings: Option<RecordingsFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RecordingsFile {
+    recipients: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +114,17 @@ impl Config {
         if clusters.is_empty() {
             return Err(fault("`clusters` is empty".to_owned()));
         }
+        let mut recipients = Vec::new();
+        if let Some(recordings) = file.recordings {
+            for written in &recordings.recipients {
+                let recipient = written.parse();
+                recipients.push(recipient.map_err(|error| fault(format!("`recordings.recipients`: {error}")))?);
+            }
+            // Nobody may take them for sealed.
+            if recipients.is_empty() {
+                return Err(fault("`recordings.recipients` is empty".to_owned()));
+            }
+        }
         Ok(Self {
             listen: file.listen,
             server: file.server.trim_end_matches('/').to_owned(),
@@ -110,6 +132,7 @@ impl Config {
             feed: folder.join(file.feed),
             state: folder.join(file.state),
             clusters,
+            recipients,
         })
     }
 }
@@ -125,6 +148,30 @@ fn host(server: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where recordings are to be sealed, they are, or the gateway does not start.
+    #[test]
+    fn recipients_are_keys_of_age() {
+        let key = jit_seal::Identity::generate().unwrap().recipient().to_string();
+        let path = std::env::temp_dir().join(format!("jit-gateway-config-{}", std::process::id()));
+        let read = |recordings: &str| {
+            let text = format!("server: https://h\nclusters: [{{name: prod, kubeconfig: k}}]\n{recordings}\n");
+            std::fs::write(&path, text).unwrap();
+            Config::read(&path).map(|config| config.recipients.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(read("").unwrap(), Vec::<String>::new());
+        assert_eq!(read(&format!("recordings: {{recipients: [{key}]}}")).unwrap(), [key.clone()]);
+        for (bad, why) in [
+            ("recordings: {recipients: []}", "`recordings.recipients` is empty"),
+            ("recordings: {}", "recipients"),
+            ("recordings: {recipients: [age1x]}", "`recordings.recipients`: a recipient is `age1` and 58 characters"),
+            (&format!("recordings: {{recipients: [{key}], sealed: false}}"), "sealed"),
+        ] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[test]
     fn a_url_names_a_host_and_nothing_more() {

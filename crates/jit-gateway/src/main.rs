@@ -92,7 +92,11 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let serving = Serving::prepare(&config.state, &config.host, CLOCK().into()).map_err(|error| other(&error))?;
     let sessions = config.state.join("sessions");
-    let recorder = Recorder::start(sessions.clone(), CLOCK)
+    if !config.recipients.is_empty() {
+        let recipients: Vec<String> = config.recipients.iter().map(ToString::to_string).collect();
+        tracing::info!(recipients = recipients.join(", "), "recordings are sealed");
+    }
+    let recorder = Recorder::start(sessions.clone(), config.recipients.clone(), CLOCK)
         .map_err(|error| Failure::Other(format!("`{}`: {error}", sessions.display())))?;
     let recorder = Arc::new(recorder);
     let mut clusters = BTreeMap::new();

@@ -43,7 +43,12 @@ pub(crate) fn page() -> Page {
             "How to reach the API server, and as whom. The user must be the `gatewayUser` of the cluster in the \
              configuration of `jitd`, and needs no rights but those that `jitd manifest` prints.",
         )
-        .item("clusters[].context", "The context of the kubeconfig; without it the current one.");
+        .item("clusters[].context", "The context of the kubeconfig; without it the current one.")
+        .item(
+            "recordings.recipients",
+            "Public keys of `age`(1), `age1…`. Recordings that begin from now on can be read only with the key to one of \
+             them, which should not be on this host. Without this key everybody who can read the files can read the recordings.",
+        );
     page.heading("EXIT STATUS")
         .item("`0`", "It was told to stop.")
         .item("`1`", "Failure.")

@@ -3,6 +3,8 @@
 //! ```text
 //!  sessions/GRANT/log.jsonl      one line per step of a request, each with the SHA-256 of the line before
 //!  sessions/GRANT/SESSION.cast   what an exec or attach printed: asciicast v2; the log has its SHA-256
+//!  sessions/GRANT/SESSION.cast.age   the same, sealed for the recipients that the gateway's configuration names (`jit-seal`);
+//!                                    the hash is of what is sealed, so verifying takes no key
 //! ```
 //! The log is one chain: whoever has its head, which is in the audit trail, can tell whether a line was changed, inserted or
 //! removed. A reader that meets a field or a word that it does not know says so, and takes nothing for valid.
@@ -23,6 +25,9 @@ pub const LOG: &str = "log.jsonl";
 
 /// How the name of a recording ends, after the id of its session.
 pub const RECORDING: &str = ".cast";
+
+/// How the name of a sealed one ends. A session has one of the two.
+pub const SEALED: &str = ".cast.age";
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use jit_core::grant::digest::hex;
 use jit_core::grant::{GrantId, LogHead};
-use jit_wire::session::{Asked, Chain, End, Entry, LOG, Outcome, RECORDING, RecordingHead, VERSION};
+use jit_wire::session::{Asked, Chain, End, Entry, LOG, Outcome, RECORDING, RecordingHead, SEALED, VERSION};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -403,7 +403,10 @@ impl Disk {
         let at = (self.clock)();
         let mut lines = Vec::new();
         for (id, (begun, recorded)) in past.open {
-            let recording = if recorded { head_of(&folder.join(format!("{id}{RECORDING}")))? } else { None };
+            let mut recording = None;
+            for end in [RECORDING, SEALED].into_iter().filter(|_| recorded) {
+                recording = recording.or(head_of(&folder.join(format!("{id}{end}")))?);
+            }
             let milliseconds = u64::try_from(at.duration_since(begun).as_millis()).unwrap_or(0);
             let sent = recording.as_ref().map_or(0, |head| head.bytes);
             let why = Some("the gateway stopped while it ran".to_owned());

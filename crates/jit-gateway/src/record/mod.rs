@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_core::grant::{GrantId, LogHead, Record};
+use jit_seal::Recipient;
 use jit_wire::session::{Asked, End, Outcome};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -55,6 +56,7 @@ const HEAD_WITHIN: Duration = Duration::from_millis(300);
 /// Writes logs and recordings.
 pub struct Recorder {
     folder: PathBuf,
+    recipients: Arc<[Recipient]>,
     jobs: mpsc::Sender<Job>,
     state: Arc<Mutex<State>>,
     clock: fn() -> Timestamp,
@@ -104,16 +106,23 @@ impl Wanted {
 }
 
 impl Recorder {
-    /// Starts the thread that writes below `folder`.
+    /// Starts the thread that writes below `folder`. Recordings are sealed for `recipients`, if there are any.
     ///
     /// # Errors
     /// If the folder cannot be used.
-    pub fn start(folder: PathBuf, clock: fn() -> Timestamp) -> io::Result<Self> {
+    pub fn start(folder: PathBuf, recipients: Vec<Recipient>, clock: fn() -> Timestamp) -> io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(JOBS);
         let state = Arc::<Mutex<State>>::default();
         let disk = Disk::open(folder.clone(), clock, Arc::clone(&state))?;
         std::thread::Builder::new().name("recorder".to_owned()).spawn(move || disk.run(waiting))?;
-        Ok(Self { folder, jobs, state, clock, threads: Arc::new(Semaphore::new(THREADS)) })
+        Ok(Self {
+            folder,
+            recipients: recipients.into(),
+            jobs,
+            state,
+            clock,
+            threads: Arc::new(Semaphore::new(THREADS)),
+        })
     }
 
     /// Has the thread look after what is due, each second. Never returns.
@@ -182,13 +191,14 @@ impl Recorder {
 
     /// Creates the file of a recording.
     async fn create(&self, live: &Live, id: &str, asked: &Asked) -> Result<Arc<Recording>, RecordError> {
+        let recipients = Arc::clone(&self.recipients);
         let (folder, grant, id) = (self.folder.join(live.id.as_str()), live.id.clone(), id.to_owned());
         let header = cast::header((self.clock)(), &format!("{} {}", live.user, asked::title(asked)));
         let create = async {
             let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| stopped())?;
             let (tell, told) = oneshot::channel();
             tokio::task::spawn_blocking(move || {
-                let created = Recording::create(&folder, &grant, &id, &header);
+                let created = Recording::create(&folder, &grant, &id, recipients, &header);
                 if let Err(error) = &created {
                     tracing::error!(%grant, %error, "a recording cannot be created");
                 }

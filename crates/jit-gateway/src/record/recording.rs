@@ -5,8 +5,10 @@
 //!  what is seen ─► lines ─► the file (page cache) ─► is sent on          one session waits for its own writes
 //!                             └─► sync, each 10 s and at the end ─► the log
 //! ```
-//! So what a person has seen survives the gateway, and a loss of power takes at most what came after the last sync.
+//! So what a person has seen survives the gateway, and a loss of power takes at most what came after the last sync. What is
+//! sealed is whole with each write, so that holds for it as well.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +19,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{Context, SHA256};
 use jit_core::grant::GrantId;
 use jit_core::grant::digest::hex;
-use jit_wire::session::{RECORDING, RecordingHead};
+use jit_seal::Recipient;
+use jit_wire::session::{RECORDING, RecordingHead, SEALED};
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +42,7 @@ pub(super) struct Recording {
     grant: GrantId,
     path: PathBuf,
     file: File,
+    recipients: Arc<[Recipient]>,
     /// Nothing more can be written.
     failed: CancellationToken,
     /// When it began.
@@ -64,9 +68,16 @@ impl Written {
 
 impl Recording {
     /// A new file in the folder of a grant, with its first bytes; never one that is there already. Blocks.
-    pub(super) fn create(folder: &Path, grant: &GrantId, id: &str, header: &[u8]) -> io::Result<Self> {
+    pub(super) fn create(
+        folder: &Path,
+        grant: &GrantId,
+        id: &str,
+        recipients: Arc<[Recipient]>,
+        header: &[u8],
+    ) -> io::Result<Self> {
         make_folder(folder)?;
-        let path = folder.join(format!("{id}{RECORDING}"));
+        let path = folder.join(format!("{id}{}", if recipients.is_empty() { RECORDING } else { SEALED }));
+        let header = &*sealed(&recipients, header)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(&path)?;
         file.write_all(header)?;
         file.sync_all()?;
@@ -76,7 +87,7 @@ impl Recording {
         let bytes = header.len() as u64;
         let now = Instant::now();
         let written = Arc::new(Mutex::new(Written { hash, bytes, said: (now, bytes), end: None }));
-        Ok(Self { grant: grant.clone(), path, file, failed: CancellationToken::new(), began: now, written })
+        Ok(Self { grant: grant.clone(), path, file, recipients, failed: CancellationToken::new(), began: now, written })
     }
 
     pub(super) fn grant(&self) -> &GrantId {
@@ -88,9 +99,13 @@ impl Recording {
         if self.failed.is_cancelled() || written.end.is_some() {
             return Err(Stop::Unwritable);
         }
-        match (&self.file).write_all(bytes) {
-            Ok(()) => {
-                written.hash.update(bytes);
+        let done = sealed(&self.recipients, bytes).and_then(|bytes| {
+            (&self.file).write_all(&bytes)?;
+            Ok(bytes)
+        });
+        match done {
+            Ok(bytes) => {
+                written.hash.update(&bytes);
                 written.bytes = written.bytes.saturating_add(bytes.len() as u64);
                 Ok(())
             }
@@ -145,6 +160,14 @@ impl Recording {
             _ => {}
         }
     }
+}
+
+/// Lines as they stand in a file.
+fn sealed<'a>(recipients: &[Recipient], lines: &'a [u8]) -> io::Result<Cow<'a, [u8]>> {
+    if recipients.is_empty() {
+        return Ok(Cow::Borrowed(lines));
+    }
+    jit_seal::segment(recipients, lines).map(Cow::Owned).map_err(io::Error::other)
 }
 
 /// Writes one recording.

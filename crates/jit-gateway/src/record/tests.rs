@@ -6,7 +6,9 @@ use http::StatusCode;
 use jit_core::grant::request::Window;
 use jit_core::grant::{Record, SessionTerms};
 use jit_wire::feed::LiveGrant;
-use jit_wire::session::{Asked, Carries, Chain, End, Entry as Line, LOG, RECORDING, RecordingHead, StreamAsked};
+use jit_wire::session::{
+    Asked, Carries, Chain, End, Entry as Line, LOG, RECORDING, RecordingHead, SEALED, StreamAsked,
+};
 use tokio::time::{Duration, Instant};
 
 use super::*;
@@ -27,7 +29,7 @@ impl Folder {
     }
 
     fn start(&self) -> Recorder {
-        Recorder::start(self.0.clone(), now).unwrap()
+        Recorder::start(self.0.clone(), vec![], now).unwrap()
     }
 
     /// The log of a grant, whose chain is whole.
@@ -305,6 +307,37 @@ async fn what_may_pass_is_in_the_file() {
     assert_eq!(writer.write(late).await, Err(Stop::Unwritable));
     let lines = folder.log(&live).0;
     assert!(matches!(&lines[2], Line::Closed { recording: Some(recording), .. } if *recording == sha256(&path)));
+}
+
+/// With a recipient nothing of what was printed, and not even the title, stands in the file; the log has the hash of what does,
+/// and all of it is there when the gateway is killed.
+#[tokio::test]
+async fn a_sealed_recording_is_whole_at_any_moment_and_only_for_its_recipient() {
+    let folder = Folder::new("sealed");
+    let identity = jit_seal::Identity::generate().unwrap();
+    let recorder = Recorder::start(folder.0.clone(), vec![identity.recipient().clone()], now).unwrap();
+    let live = live(required()).await;
+    let entry = open(&recorder, &live, exec("e1")).await.unwrap();
+    let mut session = recorder.session(&entry);
+    let writer = session.writer().unwrap();
+    let path = folder.0.join(live.id.as_str()).join(format!("e1{SEALED}"));
+    for text in ["s3cret one", "s3cret two"] {
+        writer.write(session.see(Way::Down, &frame(1, text.as_bytes())).unwrap()).await.unwrap();
+        let sealed = std::fs::read(&path).unwrap();
+        assert!(!String::from_utf8_lossy(&sealed).contains("s3cret") && !folder.recording(&live, "e1").exists());
+        let mut plain = String::new();
+        let identities = std::slice::from_ref(&identity);
+        std::io::Read::read_to_string(&mut jit_seal::Segments::new(&sealed[..], identities), &mut plain).unwrap();
+        assert!(plain.starts_with("{\"height\":24") && plain.ends_with(&format!("\"{text}\"]\n")), "{plain}");
+    }
+    recorder.head(&live.id).await.unwrap();
+    std::mem::forget(entry);
+    drop(folder.start());
+    let head = match folder.log(&live).0.pop() {
+        Some(Line::Closed { recording, .. }) => recording,
+        line => panic!("{line:?}"),
+    };
+    assert_eq!(head, Some(sha256(&path)));
 }
 
 /// A frame of 100 MB is seen in the pieces in which it comes, and the recording ends at its limit.
