@@ -71,6 +71,8 @@ for_tests() {
     has curl || echo curl
     # tests/it: a host whose clock is wrong.
     has faketime || echo faketime
+    # tests/it: another program that opens what is sealed, and makes keys for it.
+    has age || echo age
     has shellcheck || echo shellcheck
     # tests/packages: what a distribution would say about the packages.
     has lintian || echo lintian

@@ -138,7 +138,11 @@ impl From<KeptError> for ApiError {
                 Self::new(ErrorCode::NoSuchSession, error.to_string()).hint("`jit-login sessions` lists them")
             }
             SessionsError::Unproved { .. } | SessionsError::Changed(_) => Self::of(ErrorCode::NotVerified, &error),
-            SessionsError::Io { .. } | SessionsError::Kind { .. } | SessionsError::Large { .. } => {
+            // The daemon opens nothing that is sealed.
+            SessionsError::Io { .. }
+            | SessionsError::Kind { .. }
+            | SessionsError::Large { .. }
+            | SessionsError::Sealed { .. } => {
                 tracing::warn!(error = %error.in_full(), "what the gateway kept cannot be read");
                 Self::new(ErrorCode::SessionsUnavailable, error.to_string())
                     .hint("an administrator finds the reason with `jitd doctor`")

@@ -63,6 +63,27 @@ impl Kept {
         self.path(&format!("{SESSION}.cast"))
     }
 
+    /// The recording stands there sealed instead, for the key in this file, each line in a segment of its own.
+    fn seal(&self, key: &Path) {
+        let recipient = Command::new("age-keygen").arg("-y").arg(key).output().unwrap().stdout;
+        let mut sealed = Vec::new();
+        for line in std::fs::read_to_string(self.cast()).unwrap().split_inclusive('\n') {
+            let mut age = Command::new("age");
+            age.args(["--recipient", text(&recipient).trim()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut age = age.spawn().unwrap();
+            age.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+            let file = age.wait_with_output().unwrap().stdout;
+            sealed.extend(format!("age {}\n", file.len()).into_bytes());
+            sealed.extend(file);
+        }
+        std::fs::remove_file(self.cast()).unwrap();
+        std::fs::write(self.sealed(), sealed).unwrap();
+    }
+
+    fn sealed(&self) -> PathBuf {
+        self.path(&format!("{SESSION}.cast.age"))
+    }
+
     fn write(&mut self, entry: Entry) {
         let line = self.chain.append(self.now, entry);
         let log = self.path("log.jsonl");
@@ -586,6 +607,61 @@ fn any_mixture_of_codes_is_drawn_harmlessly() {
         }
         assert!(replay.fault().is_none(), "{round}");
     }
+}
+
+/// Sealed by the program `age`: it verifies without a key, and takes one of its recipients to be played or exported. What the
+/// gateway was writing when it was killed is left out.
+#[test]
+fn a_sealed_recording_verifies_without_a_key_and_plays_with_one() {
+    let (key, other) = (new_key(), new_key());
+    let mut kept = Kept::new();
+    kept.open(&["id"]);
+    let plain = recording(&[(0.1, "o", "uid=0(root)\r\n"), (2.0, "o", "\u{1b}]52;c;x\u{7}done\r\n")]);
+    std::fs::write(kept.cast(), &plain).unwrap();
+    kept.seal(&key);
+    let mut sealed = std::fs::read(kept.sealed()).unwrap();
+    sealed.extend(b"age 300\nage-encr");
+    std::fs::write(kept.sealed(), &sealed).unwrap();
+    kept.close(&sealed);
+
+    let listed = kept.jitd(&["audit", "sessions"]);
+    let shown = text(&listed.stdout);
+    assert!(listed.status.success() && shown.contains("yes") && shown.contains(SESSION), "{}", text(&listed.stderr));
+    let play = |words: &[&str]| {
+        let done = kept.jitd(&[&["audit", "play", "0198"], words].concat());
+        (done.status.success(), text(&done.stdout), text(&done.stderr))
+    };
+    let (key, other) = (key.display().to_string(), other.display().to_string());
+    let (succeeded, shown, why) = play(&[]);
+    assert!(!succeeded && shown.is_empty() && why.contains("is sealed\n") && why.contains("--identity"), "{why}");
+    let (succeeded, shown, why) = play(&["--identity", &other]);
+    assert!(!succeeded && shown.is_empty() && why.contains("it is sealed for others"), "{why}");
+    let (succeeded, shown, why) = play(&["--identity", &key]);
+    assert!(succeeded && shown == "uid=0(root)\ndone\n", "{shown:?} {why}");
+    let exported = scratch("export").join("one.cast");
+    let (succeeded, _, why) = play(&["--identity", &key, "--export", &exported.display().to_string()]);
+    assert!(succeeded && std::fs::read(&exported).unwrap() == plain, "{why}");
+    let another = exported.with_file_name("two.cast");
+    assert!(!play(&["--export", &another.display().to_string()]).0 && !another.exists());
+    let public = scratch("public").join("key");
+    std::fs::copy(&key, &public).unwrap();
+    std::fs::set_permissions(&public, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (succeeded, _, why) = play(&["--identity", &public.display().to_string()]);
+    assert!(!succeeded && why.contains("600"), "{why}");
+
+    let middle = sealed.len() / 2;
+    sealed[middle] ^= 1;
+    std::fs::write(kept.sealed(), &sealed).unwrap();
+    let (succeeded, shown, why) = play(&["--identity", &key]);
+    assert!(!succeeded && shown.is_empty() && why.contains("something in bytes"), "{why}");
+}
+
+/// A new key of age, in a file that only its owner can read.
+pub(crate) fn new_key() -> PathBuf {
+    let key = scratch("age").join("key.txt");
+    let made = Command::new("age-keygen").arg("-o").arg(&key).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    key
 }
 
 /// A log that was cut at its end, or written anew, has a chain without a fault; the trail has its head.

@@ -9,11 +9,12 @@ use jit_wire::session::{Chain, End, Entry, LOG, Outcome, RECORDING, RecordingHea
 use nix::pty::{Winsize, openpty};
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, Bastion, Options, text};
+use crate::bastion::{ALICE, Bastion, Options, repository, text};
 use crate::dial::give_kubeconfig;
 use crate::gateway::{Front, POLICY};
 use crate::kubelet::Pods;
 use crate::plane::{Plane, scratch, until};
+use crate::playback::new_key;
 
 /// A gateway before a cluster of a provider, with more in its policy's rule, and a pod.
 pub(crate) fn front(rule: &str) -> Front<'static> {
@@ -365,6 +366,64 @@ fn what_was_recorded_survives_the_gateway() {
         entry["grant"] == grant && event["kind"] == "logged" && event["sha256"] == kept.head["sha256"]
     };
     until("the trail has the head", || front.bastion.trail().into_iter().find(logged));
+}
+
+/// With a recipient in the gateway's configuration nothing that was printed can be read on the disk. A gateway that is killed
+/// loses none of it: it verifies without the key, and with the key `jitd` plays it, and so do the distribution's tools.
+#[test]
+fn a_sealed_recording_survives_the_gateway_and_opens_for_its_recipient() {
+    let mut front = front("record: required");
+    let key = new_key();
+    let recipient = text(&Command::new("age-keygen").arg("-y").arg(&key).output().unwrap().stdout);
+    let config = front.bastion.dir.join("gateway.yaml");
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    written["recordings"] = json!({ "recipients": [recipient.trim()] });
+    std::fs::write(&config, written.to_string()).unwrap();
+    front.kill();
+    front.serve();
+    let grant = front.live("edit");
+    let script = "echo begun; echo s3cret; while :; do sleep 0.1; done";
+    let (mut shell, mut out) = front.streams(&grant, &["exec", "web-0", "--", "sh", "-c", script]);
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "s3cret\n");
+    front.kill();
+    drop(out);
+    assert!(!shell.wait().unwrap().success());
+    front.serve();
+    let kept = until("the log says how it ended", || {
+        let kept = Kept::of(&front, &grant);
+        kept.entries.iter().any(|entry| matches!(entry, Entry::Closed { .. })).then_some(kept)
+    });
+    let id = kept.entries.iter().find_map(|entry| match entry {
+        Entry::Opened { id, recorded: true, .. } => Some(id.clone()),
+        _ => None,
+    });
+    let id = id.unwrap();
+    let sealed = kept.folder.join(format!("{id}.cast.age"));
+    assert!(!String::from_utf8_lossy(&std::fs::read(&sealed).unwrap()).contains("begun"));
+    assert!(!kept.folder.join(format!("{id}.cast")).exists());
+
+    let folder = kept.folder.parent().unwrap();
+    let jitd = |words: &[&str]| {
+        let mut jitd = Command::new(crate::plane::root().join("bin/jitd"));
+        let done = jitd.args(words).arg("--folder").arg(folder).stdin(Stdio::null()).output().unwrap();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        text(&done.stdout)
+    };
+    assert!(jitd(&["audit", "sessions"]).contains("yes"));
+    assert_eq!(jitd(&["audit", "play", &id, "--identity", key.to_str().unwrap()]), "begun\ns3cret\n");
+    // As docs/recordings.md has it.
+    let page = std::fs::read_to_string(repository().join("docs/recordings.md")).unwrap();
+    let command = page.lines().find_map(|line| line.strip_prefix("$ while read")).unwrap();
+    let mut bash = Command::new("bash");
+    bash.args([
+        "-c",
+        &format!("while read{command}").replace("key.txt", "\"$1\"").replace("SESSION.cast.age", "\"$2\""),
+    ]);
+    let opened = bash.arg("bash").arg(&key).arg(&sealed).output().unwrap();
+    let opened = format!("{}{}", text(&opened.stdout), text(&opened.stderr));
+    assert!(opened.lines().count() >= 2 && opened.contains("\"o\"") && opened.contains("s3cret\\n"), "{opened}");
 }
 
 /// The disk of the recordings is full: the session that is recorded ends with a sentence and nothing new begins; a grant that

@@ -160,7 +160,7 @@ mod tests {
             Config::read(&path).map(|config| config.recipients.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         assert_eq!(read("").unwrap(), Vec::<String>::new());
-        assert_eq!(read(&format!("recordings: {{recipients: [{key}]}}")).unwrap(), [key.clone()]);
+        assert_eq!(read(&format!("recordings: {{recipients: [{key}]}}")).unwrap(), std::slice::from_ref(&key));
         for (bad, why) in [
             ("recordings: {recipients: []}", "`recordings.recipients` is empty"),
             ("recordings: {}", "recipients"),

@@ -491,6 +491,9 @@ pub(crate) struct PlayArguments {
     /// Write what verifies to this new file, for asciinema, and play nothing
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) export: Option<PathBuf>,
+    /// Open a sealed recording with the keys in this file, as `age-keygen` writes it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) identity: Option<PathBuf>,
 }
 
 /// The heading of the filters.

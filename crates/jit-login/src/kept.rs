@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jit_sessions::{HEADINGS, Pace, Recording, SessionsError, faults, rows, show, title};
+use jit_sessions::{HEADINGS, Pace, Recording, SessionsError, faults, identities, rows, show, title};
 use jit_wire::FilterQuery;
 use jit_wire::client::Client;
 use jit_wire::kept::{GrantLog, LogList, LoggedRequest};
@@ -72,13 +72,29 @@ impl Caller {
 /// `play`: not inside the runtime, which has the signals while it draws.
 pub(crate) fn play(daemon: &Daemon, play: &PlayArguments) -> Result<(), Failure> {
     let runtime = runtime()?;
+    // The key stays on this side: what the daemon sends is sealed.
+    let keys = match &play.identity {
+        None => Vec::new(),
+        Some(path) => {
+            let named = |error: &dyn std::fmt::Display| Failure::usage(format!("`{}`: {error}", path.display()), "");
+            let text = jit_host::files::read_private(path).map_err(|error| named(&error))?;
+            identities(&text).map_err(|error| named(&error))?
+        }
+    };
     let target = match &play.export {
-        Some(path) => Target::named(path)?,
-        None => Target::unnamed()?,
+        Some(path) if keys.is_empty() => Target::named(path)?,
+        _ => Target::unnamed()?,
     };
     let fetched = runtime.block_on(async {
         let mut client = daemon.connect().await?;
         fetch(&mut client, &play.id, &target).await
+    });
+    let fetched = fetched.and_then(|(log, request, recording)| {
+        let opened = recording.opened(keys).map_err(|error| {
+            let hint = jit_host::hint::Hint::hint(&error).unwrap_or_default();
+            Failure::own(error.to_string(), hint)
+        })?;
+        Ok((log, request, opened))
     });
     let (log, request, recording) = match fetched {
         Ok(fetched) => fetched,
@@ -89,6 +105,13 @@ pub(crate) fn play(daemon: &Daemon, play: &PlayArguments) -> Result<(), Failure>
     };
     let unreadable = |error: &dyn std::error::Error| Failure::own(error.to_string(), "");
     if let Some(path) = &play.export {
+        if play.identity.is_some() {
+            let mut opened = Target::named(path)?;
+            if let Err(error) = recording.copy(&mut opened.file) {
+                opened.discard();
+                return Err(unreadable(&error));
+            }
+        }
         output::result(&path.display().to_string())?;
     } else if stdin().is_terminal() && stdout().is_terminal() {
         let length = request.outcome.as_ref().map(|outcome| Duration::from_millis(outcome.milliseconds));

@@ -3,6 +3,7 @@
 //! ```text
 //!  sessions/GRANT/log.jsonl     ──► chain of lines ──► requests ──► words, tables
 //!  sessions/GRANT/SESSION.cast  ──► hash by the log ─► events ────► a screen, or text ──► our own escape codes only
+//!             SESSION.cast.age  ──► hash by the log ─► with an identity of age: the same
 //! ```
 //! The files are the gateway's, which faces hostile bytes, and what they contain is mostly a pod's. So no link in them is
 //! followed, no line is trusted that does not verify, memory is bounded, and nothing of them reaches a terminal as it is.
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use jit_core::grant::{GrantId, LogHead};
 use jit_host::hint::Hint;
 use jit_wire::kept::{Checked, GrantLog, LoggedRequest};
-use jit_wire::session::{Asked, LOG, RECORDING};
+use jit_wire::session::{Asked, LOG, RECORDING, SEALED};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
@@ -33,6 +34,8 @@ mod replay;
 mod screen;
 mod text;
 mod words;
+
+pub use jit_seal::{Identity, KeyError, identities};
 
 pub use cast::{Cast, CastFault, Event, What};
 pub use listing::{HEADINGS, faults, is_session, length, rows, title};
@@ -110,6 +113,14 @@ pub enum SessionsError {
     /// The file verified, and was another one when it was read again.
     #[error("the recording of session {0} changed while it was read")]
     Changed(String),
+    /// It is sealed, and there is no key, or not the right one.
+    #[error("the recording of session {session} is sealed{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Sealed {
+        /// The session.
+        session: String,
+        /// Why it cannot be opened with the keys that there are.
+        why: Option<String>,
+    },
 }
 
 impl Hint for SessionsError {
@@ -122,6 +133,9 @@ impl Hint for SessionsError {
                 Some("a gateway creates this folder; `--folder` names another one".into())
             }
             Self::Large { .. } => Some("root can play it on the bastion with `jitd audit play`".into()),
+            Self::Sealed { why: None, .. } => {
+                Some("name a file with the key of one of its recipients: `--identity FILE`".into())
+            }
             Self::Several { .. } => Some("write more of the id".into()),
             Self::Unproved { .. } | Self::Changed(_) => Some("keep the files unchanged as evidence".into()),
             _ => None,
@@ -286,7 +300,7 @@ impl Sessions {
         let recordings = names(&self.path.join(grant.as_str())).unwrap_or_default();
         recordings
             .into_iter()
-            .filter_map(|name| name.strip_suffix(RECORDING).map(str::to_owned))
+            .filter_map(|name| name.strip_suffix(RECORDING).or(name.strip_suffix(SEALED)).map(str::to_owned))
             .filter(|id| is_id(id) && id.starts_with(beginning))
             .collect()
     }
@@ -350,7 +364,16 @@ impl Sessions {
         heads: &log::Heads,
     ) -> Result<(Option<File>, Checked), SessionsError> {
         let name = format!("{}{RECORDING}", request.id);
-        let file = match self.file(grant, &name) {
+        let sealed = format!("{}{SEALED}", request.id);
+        // The hash in the log says whether it is the right one.
+        let (file, name) = match self.file(grant, &name) {
+            Ok(None) => match self.file(grant, &sealed) {
+                Ok(None) => (Ok(None), name),
+                found => (found, sealed),
+            },
+            found => (found, name),
+        };
+        let file = match file {
             Ok(Some(file)) => file,
             Ok(None) => return Ok((None, recording::faulty(format!("there is no {name}")))),
             Err(kind @ SessionsError::Kind { .. }) => return Ok((None, recording::faulty(kind.to_string()))),

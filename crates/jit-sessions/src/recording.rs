@@ -1,14 +1,16 @@
 //! The recording of a session: how much of it is what the log says, and its bytes.
 //!
 //! The log has the hash of the file up to several points. The file is valid up to the last point that agrees, if none before
-//! it disagrees.
+//! it disagrees. That is so for a sealed one as well, which takes a key only to be played.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jit_core::grant::digest::hex;
+use jit_seal::{Identity, Segments};
 use jit_wire::kept::Checked;
 use jit_wire::session::{RECORDING, RecordingHead};
 
@@ -71,19 +73,45 @@ pub(super) fn check(file: &File, heads: &[RecordingHead], has_ended: bool) -> io
 /// What is read at once.
 const PIECE: usize = 256 * 1024;
 
-/// What verifies of a recording.
-pub type Bytes<'a> = BufReader<io::Take<&'a File>>;
+/// What verifies of a recording, opened.
+pub type Bytes<'a> = Box<dyn BufRead + 'a>;
+
+/// How a sealed recording begins; one that is not sealed begins with a JSON object.
+const SEGMENT: &[u8; 4] = b"age ";
 
 /// A recording of which at least the beginning verifies. It is read only so far.
 pub struct Recording {
     session: String,
     file: File,
     checked: Checked,
+    is_sealed: bool,
+    identities: Vec<Identity>,
 }
 
 impl Recording {
     pub(super) fn new(session: String, file: File, checked: Checked) -> Self {
-        Self { session, file, checked }
+        let mut beginning = [0; SEGMENT.len()];
+        let is_sealed = file.read_exact_at(&mut beginning, 0).is_ok() && beginning == *SEGMENT;
+        Self { session, file, checked, is_sealed, identities: Vec::new() }
+    }
+
+    /// Opens it with one of these keys, if it is sealed. One that is not takes no key.
+    ///
+    /// # Errors
+    /// [`SessionsError::Sealed`] if it is sealed and none of them opens it, or there is none.
+    pub fn opened(self, identities: Vec<Identity>) -> Result<Self, SessionsError> {
+        if !self.is_sealed {
+            return Ok(self);
+        }
+        let sealed = |why| SessionsError::Sealed { session: self.session.clone(), why };
+        if identities.is_empty() {
+            return Err(sealed(None));
+        }
+        let from = (&self.file).take(self.checked.verified);
+        (&self.file).rewind().map_err(failed(&self.session, "read"))?;
+        let first = Segments::new(BufReader::new(from), &identities).read(&mut [0]);
+        first.map_err(|error| sealed(Some(error.to_string())))?;
+        Ok(Self { identities, ..self })
     }
 
     /// A recording that the daemon verified and sent: the whole of `file`, compared once more with the SHA-256 that it sent
@@ -113,10 +141,15 @@ impl Recording {
     /// If it does not begin as a recording.
     pub fn events(&self) -> Result<Cast<Bytes<'_>>, CastFault> {
         (&self.file).rewind().map_err(CastFault::io)?;
-        Cast::new(BufReader::with_capacity(PIECE, (&self.file).take(self.checked.verified)))
+        let verified = BufReader::with_capacity(PIECE, (&self.file).take(self.checked.verified));
+        Cast::new(if self.is_sealed {
+            Box::new(BufReader::with_capacity(PIECE, Segments::new(verified, &self.identities)))
+        } else {
+            Box::new(verified)
+        })
     }
 
-    /// What verifies, piece by piece from the beginning. Of two readers at once neither gets all.
+    /// What verifies as it stands in the file, sealed or not, piece by piece from the beginning. Of two readers at once neither gets all.
     ///
     /// # Errors
     /// [`SessionsError::Io`].
@@ -127,15 +160,24 @@ impl Recording {
         Ok(Pieces { session, file, left: self.checked.verified, hash: Context::new(&SHA256), sha256 })
     }
 
-    /// Writes what verifies, and checks again that it is the same.
+    /// Writes what verifies, opened, and checks again that it is the same.
     ///
     /// # Errors
     /// [`SessionsError::Changed`], or the system's error; then what was written is of no use.
     pub fn copy(&self, out: &mut impl Write) -> Result<(), SessionsError> {
-        let mut pieces = self.pieces()?;
-        while let Some(piece) = pieces.next_piece()? {
-            out.write_all(&piece).map_err(failed(&self.session, "copy"))?;
-        }
+        let mut pieces =
+            BufReader::with_capacity(PIECE, Verified { pieces: self.pieces()?, piece: io::Cursor::default() });
+        let copied = if self.is_sealed {
+            let opened = io::copy(&mut Segments::new(&mut pieces, &self.identities), out);
+            // Up to the end, where it turns out whether it is the same.
+            opened.and_then(|_| io::copy(&mut pieces, &mut io::sink()))
+        } else {
+            io::copy(&mut pieces, out)
+        };
+        copied.map_err(|error| match error.downcast::<SessionsError>() {
+            Ok(error) => error,
+            Err(error) => failed(&self.session, "copy")(error),
+        })?;
         Ok(())
     }
 
@@ -211,6 +253,27 @@ impl Pieces {
             return Err(SessionsError::Changed(self.session.clone()));
         }
         Ok(Some(piece))
+    }
+}
+
+/// The pieces of a recording as a stream of bytes.
+struct Verified {
+    pieces: Pieces,
+    piece: io::Cursor<Vec<u8>>,
+}
+
+impl Read for Verified {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.piece.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            match self.pieces.next_piece().map_err(io::Error::other)? {
+                Some(piece) => self.piece = io::Cursor::new(piece),
+                None => return Ok(0),
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use jitd::escape::escaped;
 use jitd::files;
 use jitd::grant::Reading;
-use jitd::sessions::{Found, Pace, Recording, SessionsError, Time, show, speed, title};
+use jitd::sessions::{Found, Pace, Recording, SessionsError, Time, identities, show, speed, title};
 use jitd::wire::kept::{GrantLog, ReadingBody};
 
 use super::sessions::Folder;
@@ -36,11 +36,19 @@ pub(crate) struct Play {
     /// Copy what verifies to this new file, for asciinema, and play nothing.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
+    /// Open a sealed recording with the keys in this file, as `age-keygen` writes it.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     #[command(flatten)]
     folder: Folder,
 }
 
 pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
+    let keys = match &play.identity {
+        None => Vec::new(),
+        Some(path) => identities(&files::read_private(path)?)
+            .map_err(|error| Failure::usage(format!("`{}`: {error}", path.display())))?,
+    };
     let (mut sessions, gone) = play.folder.open(config)?;
     let found = sessions.find(&play.id).map_err(|error| gone.says(&play.id).map_or(error.into(), Failure::ours))?;
     let (grant, session) = match found {
@@ -53,6 +61,7 @@ pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
     play.folder
         .tell(config, &ReadingBody { grant: grant.clone(), what: Reading::Recording, session: Some(session.clone()) });
     let (log, request, recording) = sessions.recording(&grant, &session)?;
+    let recording = recording.opened(keys)?;
     if let Some(file) = &play.export {
         export(&recording, file)?;
     } else if stdin().is_terminal() && stdout().is_terminal() {
