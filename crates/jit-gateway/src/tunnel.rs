@@ -106,12 +106,13 @@ impl Tunnel {
         let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
         let (from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
         let mut from_upstream = Concluded::new(from_upstream, ending == Ending::Channel);
-        let (mut frames, mut is_followed) = (Frames::default(), true);
+        let (mut frames, mut is_followed, mut passed) = (Frames::default(), true, 0);
         let watched = Watched::new(session, forward);
         let end = {
             let meter = &entry.meter;
             let down = pass(&mut from_upstream, &mut to_client, (&watched, Way::Down), |bytes| {
                 meter.sent(bytes.len());
+                passed += bytes.len() as u64;
                 // What cannot be followed gets no farewell.
                 is_followed &= frames.take(bytes, |_| ()).is_ok();
             });
@@ -124,8 +125,15 @@ impl Tunnel {
                 end = relay(down, up) => end,
             }
         };
+        // kubectl leaves when it knows how the command ended, and does not wait for the close frame.
+        let is_known = from_upstream.is_known_after(passed);
         drop((from_upstream, to_upstream));
         let why = match &end {
+            End::Broken if is_known => {
+                entry.whole();
+                reset(&socket);
+                None
+            }
             End::Whole => {
                 entry.whole();
                 None

@@ -19,38 +19,64 @@ use crate::frames::{Channels, STATUS};
 pub(super) struct Concluded<R> {
     from: R,
     channels: Channels,
-    /// The Status came, or was added; what follows is not looked at.
-    is_settled: bool,
+    status: Status,
+    /// How many bytes were read of this.
+    read: u64,
     /// What to pass on before anything more is read.
     held: io::Cursor<Vec<u8>>,
+}
+
+/// How far the Status came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Missing,
+    Begun,
+    /// It ends behind this many bytes.
+    Whole(u64),
+    /// Nothing is looked at.
+    Unseen,
 }
 
 impl<R> Concluded<R> {
     /// Adds a Status to what is read `from` there if it has none. A stream without channels is passed on as it is.
     pub(super) fn new(from: R, has_channels: bool) -> Self {
-        Self { from, channels: Channels::default(), is_settled: !has_channels, held: io::Cursor::default() }
+        let status = if has_channels { Status::Missing } else { Status::Unseen };
+        Self { from, channels: Channels::default(), status, read: 0, held: io::Cursor::default() }
     }
 
-    /// Where in these bytes a close frame begins for which no Status came.
+    /// Whether somebody who got this many bytes knows how the command ended.
+    pub(super) fn is_known_after(&self, bytes: u64) -> bool {
+        matches!(self.status, Status::Whole(end) if end <= bytes)
+    }
+
+    /// Where in these bytes, the next ones, a close frame begins for which no Status came.
     fn unsettled_close(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut left = bytes;
-        while !self.is_settled
+        while matches!(self.status, Status::Missing | Status::Begun)
             && let Some(first) = left.first()
         {
             if self.channels.is_closed_by(*first) {
-                self.is_settled = true;
                 return Some(bytes.len() - left.len());
             }
             let taken = self.channels.payload().clamp(1, left.len());
             let (piece, rest) = left.split_at_checked(taken)?;
             left = rest;
-            let is_settled = &mut self.is_settled;
-            let taken = self.channels.take(piece, |channel, payload, _| {
-                // The API server opens channels with an empty message.
-                *is_settled |= channel == STATUS && !payload.is_empty();
+            let (end, status) = (self.read + (bytes.len() - left.len()) as u64, &mut self.status);
+            let taken = self.channels.take(piece, |channel, payload, is_last| {
+                if channel == STATUS {
+                    // The API server opens channels with an empty message.
+                    if !payload.is_empty() {
+                        *status = Status::Begun;
+                    }
+                    if is_last && *status == Status::Begun {
+                        *status = Status::Whole(end);
+                    }
+                }
             });
-            // What cannot be followed passes as it is: the client reads it as strictly.
-            self.is_settled |= taken.is_err();
+            if taken.is_err() {
+                // What cannot be followed passes as it is: the client reads it as strictly.
+                self.status = Status::Unseen;
+            }
         }
         None
     }
@@ -61,18 +87,23 @@ impl<R: AsyncRead + Unpin> AsyncRead for Concluded<R> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.held).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before || buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
+        if buffer.filled().len() == before && buffer.remaining() > 0 {
+            ready!(Pin::new(&mut this.from).poll_read(cx, buffer))?;
+            let fresh = buffer.filled().get(before..).unwrap_or_default();
+            if let Some(at) = this.unsettled_close(fresh) {
+                let why = "the API server closed the stream and did not say how the command ended";
+                let mut held = message(STATUS, &status_document(StatusCode::INTERNAL_SERVER_ERROR, why));
+                this.status = Status::Whole(this.read + (at + held.len()) as u64);
+                held.extend_from_slice(fresh.get(at..).unwrap_or_default());
+                this.held = io::Cursor::new(held);
+                buffer.set_filled(before + at);
+                if at == 0 {
+                    ready!(Pin::new(&mut this.held).poll_read(cx, buffer))?;
+                }
+            }
         }
-        ready!(Pin::new(&mut this.from).poll_read(cx, buffer))?;
-        let fresh = buffer.filled().get(before..).unwrap_or_default();
-        let Some(at) = this.unsettled_close(fresh) else { return Poll::Ready(Ok(())) };
-        let why = "the API server closed the stream and did not say how the command ended";
-        let mut held = message(STATUS, &status_document(StatusCode::INTERNAL_SERVER_ERROR, why));
-        held.extend_from_slice(fresh.get(at..).unwrap_or_default());
-        this.held = io::Cursor::new(held);
-        buffer.set_filled(before + at);
-        if at > 0 { Poll::Ready(Ok(())) } else { Pin::new(&mut this.held).poll_read(cx, buffer) }
+        this.read += (buffer.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -119,6 +150,34 @@ mod tests {
                 assert_eq!(read(&stream, size, true).await, stream, "{size}");
             }
         }
+    }
+
+    /// Who has the last byte of the Status knows how the command ended, with the close frame or without.
+    #[tokio::test]
+    async fn a_status_is_known_behind_its_last_byte() {
+        let status = message(STATUS, br#"{"status":"Success"}"#);
+        let opened = [&message(STATUS, b"")[..], &message(1, b"out")].concat();
+        for (stream, end) in [
+            ([&opened[..], &status, &CLOSE].concat(), Some(opened.len() + status.len())),
+            ([&opened[..], &status[..9]].concat(), None),
+            (opened.clone(), None),
+        ] {
+            for size in [1, 3, 1000] {
+                let pieces = Pieces(stream.chunks(size).map(<[u8]>::to_vec).collect());
+                let mut concluded = Concluded::new(pieces, true);
+                concluded.read_to_end(&mut Vec::new()).await.unwrap();
+                for bytes in 0..=stream.len() {
+                    let known = end.is_some_and(|end| end <= bytes);
+                    assert_eq!(concluded.is_known_after(bytes as u64), known, "{size} {bytes}");
+                }
+            }
+        }
+        // One that was added counts as one that came.
+        let mut concluded = Concluded::new(Pieces([CLOSE.to_vec()].into()), true);
+        let mut whole = Vec::new();
+        concluded.read_to_end(&mut whole).await.unwrap();
+        let end = (whole.len() - CLOSE.len()) as u64;
+        assert!(concluded.is_known_after(end) && !concluded.is_known_after(end - 1));
     }
 
     /// Without a Status one comes before the close frame, once; neither an empty one, nor one on another channel, counts.
