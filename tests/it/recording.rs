@@ -13,7 +13,7 @@ use crate::bastion::{ALICE, Bastion, Options, repository, text};
 use crate::dial::give_kubeconfig;
 use crate::gateway::{Front, POLICY};
 use crate::kubelet::Pods;
-use crate::plane::{Plane, scratch, until};
+use crate::plane::{Plane, scratch, until, until_within};
 use crate::playback::new_key;
 
 /// A gateway before a cluster of a provider, with more in its policy's rule, and a pod.
@@ -365,7 +365,8 @@ fn what_was_recorded_survives_the_gateway() {
         let event = &entry["event"];
         entry["grant"] == grant && event["kind"] == "logged" && event["sha256"] == kept.head["sha256"]
     };
-    until("the trail has the head", || front.bastion.trail().into_iter().find(logged));
+    // A grant gets one such event in ten seconds, and may just have had one.
+    until_within(Duration::from_secs(30), "the trail has the head", || front.bastion.trail().into_iter().find(logged));
 }
 
 /// With a recipient in the gateway's configuration nothing that was printed can be read on the disk. A gateway that is killed

