@@ -29,9 +29,9 @@
 //! recordings: the daemon reads for people, and its client plays.
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
-//! tells people what happens. `crates/jit-login` is the client, and
-//! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and
-//! files. Everything else is in this crate.
+//! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers. `crates/jit-login` is the
+//! client, and `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command
+//! lines and files. Everything else is in this crate.
 //!
 //! - [`grant`]: what can happen to a grant, and who may request and approve it; it imports only `rbac`.
 //!   [`policy`](grant::policy) decides on which terms a request may be made; [`approval`](grant::approval),

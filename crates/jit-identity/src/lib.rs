@@ -1,0 +1,30 @@
+//! Who a token of an identity provider is about.
+//!
+//! ```text
+//!  provider.rs: the rule of one provider ────┐
+//!  keys.rs: its keys ───────────────────────┐│
+//!  token ─► jws.rs: form, header, signature ─► verify.rs: every claim ─► Person, or a Refusal
+//! ```
+//! - [`algorithm`]: the signatures that can be accepted; [`keys`]: the public keys of a provider
+//! - [`jws`]: a signed token (RFC 7515), and its payload once the signature is verified
+//! - [`provider`]: what an administrator configures; [`verify()`]: the checks of an ID token (OpenID Connect Core 1.0,
+//!   section 3.1.3.7, and more); [`person`]: what they establish; [`refusal`]: which check failed
+//!
+//! Nothing in a token is followed: no URL, no key, no reference to other claims. Whatever is unknown, of another type or
+//! there twice is refused. A refusal names the check and never repeats the token.
+
+pub mod algorithm;
+mod json;
+pub mod jws;
+pub mod keys;
+pub mod person;
+pub mod provider;
+pub mod refusal;
+mod verify;
+
+pub use self::algorithm::Algorithm;
+pub use self::keys::KeySet;
+pub use self::person::Person;
+pub use self::provider::{Provider, Providers};
+pub use self::refusal::Refusal;
+pub use self::verify::{unverified_issuer, verify};
