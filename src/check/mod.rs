@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission ─► grants
-//!  where people go through the gateway: ─► what the gateway may do without any grant
+//!  where people go through the gateway: ─► what it may do without any grant ─► WebSockets, if a rule needs them
 //! ```
 //! It must never change a cluster: it only reads, asks, and does dry runs. `jitd check` and `jitd doctor` print the
 //! results.
@@ -17,6 +17,7 @@ mod objects;
 mod proof;
 mod rights;
 mod roles;
+mod web_sockets;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -222,7 +223,10 @@ impl Check<'_> {
         self.admission(&reaches, host, &objects).await?;
         self.grants(policy).await?;
         match gateway {
-            Some(gateway) => self.gateway(gateway, host, &reaches).await,
+            Some(gateway) => {
+                self.gateway(gateway, host, &reaches).await?;
+                self.web_sockets(policy, host).await
+            }
             None => Ok(()),
         }
     }

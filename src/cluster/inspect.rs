@@ -2,9 +2,9 @@
 //!
 //! Nothing here may change a cluster: every create and delete is a dry run. `check` asks them.
 
-use hyper::header::HeaderValue;
+use hyper::header::{self, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams};
+use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams, WatchParams};
 use kube::core::request::Request as Path;
 use serde_json::Value;
 
@@ -56,6 +56,36 @@ impl Cluster {
         }
     }
 
+    /// What becomes of a request to upgrade to a WebSocket: that of a watch of the ClusterRole `name`, because it is the only
+    /// one that needs no pod. It ends after a second.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; [`ClusterError::Forbidden`] if the API server does not let us watch that role.
+    pub async fn opens_web_socket(&self, name: &str) -> Result<WebSocket, ClusterError> {
+        const HANDSHAKE: [(HeaderName, &str); 5] = [
+            (header::CONNECTION, "Upgrade"),
+            (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_VERSION, "13"),
+            // Any 16 bytes: nothing is sent on it.
+            (header::SEC_WEBSOCKET_KEY, "AAAAAAAAAAAAAAAAAAAAAA=="),
+            // The API server refuses a watch without one.
+            (header::ORIGIN, "https://jitd"),
+        ];
+        let only = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(1);
+        let request = roles(None).watch(&only, "0").map(|mut request| {
+            request.headers_mut().extend(HANDSHAKE.map(|(name, value)| (name, HeaderValue::from_static(value))));
+            request
+        });
+        let reply = self.0.transport.send(request).await?;
+        match reply.code {
+            101 => Ok(WebSocket::Opened),
+            200..300 => Ok(WebSocket::Ignored),
+            // A proxy has no Status.
+            _ if reply.status().is_some() => Err(ClusterError::of_reply(self.name().clone(), &reply)),
+            code => Ok(WebSocket::Refused { code, why: reply.beginning() }),
+        }
+    }
+
     /// The object at `collection`/`name`, as it is stored; `None` if it does not exist.
     ///
     /// # Errors
@@ -98,6 +128,22 @@ impl Cluster {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         self.0.transport.call::<Value>(path.create(&dry, body)).await.map(drop)
     }
+}
+
+/// What became of a request to upgrade to a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebSocket {
+    /// It was upgraded.
+    Opened,
+    /// The answer is that to a request without an upgrade.
+    Ignored,
+    /// Somebody who is no API server answered.
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// The beginning of the answer, escaped.
+        why: String,
+    },
 }
 
 /// What an API server does with somebody who tries to act as another.

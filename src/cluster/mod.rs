@@ -44,7 +44,7 @@ pub use self::cause::Cause;
 use self::deletions::Count;
 pub use self::endpoint::{Credential, Endpoint, EndpointError};
 pub use self::failure::ClusterError;
-pub use self::inspect::Impersonating;
+pub use self::inspect::{Impersonating, WebSocket};
 use self::names::is_label_value;
 pub(crate) use self::names::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 pub use self::probe::Probe;

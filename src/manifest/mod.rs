@@ -76,8 +76,14 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, users: Users<'_>) -> Vec<
     let of_gateway: Vec<Object> = gateway.map_or_else(Vec::new, |gateway| gateway::rights(host, gateway));
     let ceilings = ceiling::roles(host, &reaches);
     let compared: Vec<&Object> = ceilings.iter().chain(&of_gateway).collect();
-    let rights = rights(&policy.roles(cluster), users, &reaches, &compared, &policies);
+    let mut rights = rights(&policy.roles(cluster), users, &reaches, &compared, &policies);
     let name = own_name(host);
+    // A WebSocket that needs no pod is that of a watch.
+    if gateway.is_some()
+        && policy.sessions(cluster).iter().any(|(_, terms)| terms.follow_sessions() || terms.limit_ports())
+    {
+        rights.push(json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": [name], "verbs": ["watch"] }));
+    }
     let why = "what the daemon needs: creating and deleting bindings, access reviews to check that they work, and `bind` \
                on the policy's roles by name";
     let mut objects = vec![
@@ -250,7 +256,9 @@ fn gateway_rights(host: &str, impersonation: Impersonation) -> Vec<Value> {
 /// has this resource: the API server only says who has the right.
 const REPRESENT: (&str, &str, &str) = ("represent", "jitd.dev", "hosts");
 
-fn own_name(host: &str) -> String {
+/// The name of the daemon's ClusterRole, and of its binding.
+#[must_use]
+pub fn own_name(host: &str) -> String {
     format!("jitd-{host}")
 }
 

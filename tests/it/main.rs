@@ -98,3 +98,4 @@ mod unconstrained;
 mod usage;
 mod wall;
 mod watching;
+mod web_sockets;

@@ -42,6 +42,10 @@ pub(crate) enum Play {
     HangUp,
     /// The API server is busy (429) and names a second to wait.
     Busy,
+    /// A proxy on the way refuses it (403), in HTML.
+    Deny,
+    /// The API server says that it has this version.
+    Version(&'static str),
 }
 
 /// What becomes of everything that is held, when the test lets go.
@@ -199,6 +203,14 @@ impl Shared {
                     "message": "too many requests, please try again later", "reason": "TooManyRequests", "code": 429 });
                 let answer = Response::builder().status(429).header("retry-after", "1");
                 Ok(answer.header("content-type", "application/json").body(Full::from(status.to_string())).unwrap())
+            }
+            Some(Play::Deny) => {
+                let answer = Response::builder().status(403).header("content-type", "text/html");
+                Ok(answer.body(Full::from("<html>no upgrades</html>")).unwrap())
+            }
+            Some(Play::Version(version)) => {
+                let answer = Response::builder().header("content-type", "application/json");
+                Ok(answer.body(Full::from(json!({ "gitVersion": version }).to_string())).unwrap())
             }
         }
     }

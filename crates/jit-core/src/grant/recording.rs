@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::request::{Malformed, Window, seconds};
-use super::{Event, Restriction};
+use super::{Event, Restricted, Restriction};
 
 /// What the gateway keeps of what is done through a grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +73,12 @@ impl SessionTerms {
     #[must_use]
     pub fn follow_sessions(&self) -> bool {
         self.record == Record::Required || self.record_input || self.idle.is_some()
+    }
+
+    /// Whether a port-forward may pass only if the gateway can read the port of each connection in it.
+    #[must_use]
+    pub fn limit_ports(&self) -> bool {
+        self.refuse.iter().any(|one| matches!(one.refuses, Restricted::PortForward { .. }))
     }
 
     /// What is recorded, for people: `each request, and what exec and attach print, but not what is typed`.

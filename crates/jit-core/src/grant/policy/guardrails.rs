@@ -122,6 +122,13 @@ impl Guardrails {
         of_risks.map(|(_, record)| *record).fold(self.record, Record::max)
     }
 
+    /// The most that a rule can have recorded and refused: access of each risk that the guardrails name may be requested.
+    pub(super) fn strictest_sessions(&self, of_rule: &SessionTerms) -> SessionTerms {
+        let terms = self.sessions(of_rule, None);
+        let record = self.risks_recorded.iter().map(|(_, record)| *record).fold(terms.record, Record::max);
+        SessionTerms { record, ..terms }
+    }
+
     /// What a rule has recorded and refused, together with what the guardrails require for access of these risks.
     pub(super) fn sessions(&self, of_rule: &SessionTerms, assessment: Option<&Assessment>) -> SessionTerms {
         SessionTerms {

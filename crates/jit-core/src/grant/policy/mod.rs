@@ -215,6 +215,13 @@ impl Policy {
             .collect()
     }
 
+    /// The name of each rule for `cluster`, and the strictest terms for sessions that a grant of it can get.
+    #[must_use]
+    pub fn sessions(&self, cluster: &ClusterName) -> Vec<(&str, SessionTerms)> {
+        let there = self.rules.iter().filter(|rule| rule.clusters.contains(cluster));
+        there.map(|rule| (rule.name.as_str(), self.guardrails.strictest_sessions(&rule.sessions))).collect()
+    }
+
     /// Whether some grant in `cluster` may own a role there.
     #[must_use]
     pub fn makes_roles(&self, cluster: &ClusterName) -> bool {

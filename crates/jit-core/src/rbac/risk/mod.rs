@@ -248,6 +248,13 @@ impl ServerVersion {
     /// The first one in which whoever may act as another can be limited to some names, verbs and places
     /// (constrained impersonation, on by default since then).
     pub const LIMITS_IMPERSONATION: Self = Self { major: 1, minor: 36 };
+
+    /// The first one that serves exec and attach in the WebSocket that kubectl speaks, `v5.channel.k8s.io`, by default
+    /// (feature gate `TranslateStreamCloseWebsocketRequests`).
+    pub const EXEC_IN_WEB_SOCKET: Self = Self { major: 1, minor: 30 };
+
+    /// The first one that serves kubectl's port-forward in a WebSocket by default (feature gate `PortForwardWebsockets`).
+    pub const PORT_FORWARD_IN_WEB_SOCKET: Self = Self { major: 1, minor: 31 };
 }
 
 impl FromStr for ServerVersion {
