@@ -216,6 +216,7 @@ fn only_the_ports_of_a_rule_are_forwarded() {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, words);
     }
+    let told = format!("refused by the rule `only-web` of grant {grant}: only these ports may be forwarded: {allowed}");
     let (mut refused_one, elsewhere) = forwarding(&front, &grant, other);
     let mut answer = Vec::new();
     let mut stream = connected(elsewhere);
@@ -223,10 +224,12 @@ fn only_the_ports_of_a_rule_are_forwarded() {
     let _ = stream.write_all(b"hello");
     let _ = stream.read_to_end(&mut answer);
     assert_eq!(answer, b"");
+    // That kubectl ends then is its own doing.
     assert!(!refused_one.wait().unwrap().success());
     let mut why = String::new();
     refused_one.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-    assert!(why.contains("lost connection to pod"), "{why}");
+    let said = format!("an error occurred forwarding {elsewhere} -> {other}: jit: {told}");
+    assert!(why.contains(&said), "{why}");
     assert!(endings.try_recv().is_err(), "nothing has reached the other port");
     assert!(kubectl.try_wait().unwrap().is_none(), "the other port-forward goes on");
 
@@ -259,7 +262,6 @@ fn only_the_ports_of_a_rule_are_forwarded() {
     front.says(ALICE, &["end", &grant]);
     front.end_of(&grant);
     kubectl.wait().unwrap();
-    let told = format!("refused by the rule `only-web` of grant {grant}: only these ports may be forwarded: {allowed}");
     until("the log says why", || {
         let log = logged(&Kept::of(&front, &grant));
         log.contains(&("pods/portforward".to_owned(), told.clone())).then_some(())

@@ -77,6 +77,21 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// What passes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Passing<'a> {
+    /// A piece of a message.
+    Message(Piece<'a>),
+    /// A piece of a ping, a pong or a close.
+    Control {
+        /// Which one.
+        opcode: u8,
+        payload: Payload<'a>,
+        /// Nothing of it follows.
+        is_last: bool,
+    },
+}
+
 impl Frames {
     /// Whether another message may begin here.
     pub(crate) fn is_between(&self) -> bool {
@@ -87,19 +102,28 @@ impl Frames {
     ///
     /// # Errors
     /// [`Strange`]; nothing after it can be followed.
-    pub(crate) fn take(&mut self, mut bytes: &[u8], mut show: impl FnMut(Piece<'_>)) -> Result<(), Strange> {
+    pub(crate) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(Piece<'_>)) -> Result<(), Strange> {
+        self.take_each(bytes, |passing| {
+            if let Passing::Message(piece) = passing {
+                show(piece);
+            }
+        })
+    }
+
+    /// The same, and shows what belongs to no message too.
+    ///
+    /// # Errors
+    /// [`Strange`]; nothing after it can be followed.
+    pub(crate) fn take_each(&mut self, mut bytes: &[u8], mut show: impl FnMut(Passing<'_>)) -> Result<(), Strange> {
         while let Some((first, rest)) = bytes.split_first() {
             if self.payload > 0 {
                 let taken = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
                 let (payload, after) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
                 bytes = after;
                 self.payload -= payload.len() as u64;
-                if self.is_data {
-                    let is_last = self.payload == 0 && self.is_last;
-                    let is_first = std::mem::take(&mut self.is_new);
-                    show(Piece { payload: Payload { masked: payload, key: self.key }, is_first, is_last });
-                    self.key.rotate_left(payload.len() % 4);
-                }
+                let payload = Payload { masked: payload, key: self.key };
+                self.key.rotate_left(payload.masked.len() % 4);
+                show(self.passing(payload));
                 continue;
             }
             if self.is_closing {
@@ -110,12 +134,22 @@ impl Frames {
             }
             self.length += 1;
             bytes = rest;
-            if self.begin()? && self.payload == 0 && self.is_data {
-                let is_first = std::mem::take(&mut self.is_new);
-                show(Piece { payload: Payload { masked: &[], key: [0; 4] }, is_first, is_last: self.is_last });
+            if self.begin()? && self.payload == 0 {
+                show(self.passing(Payload { masked: &[], key: [0; 4] }));
             }
         }
         Ok(())
+    }
+
+    /// A piece of the present frame, after which `payload` bytes of it follow.
+    fn passing<'a>(&mut self, payload: Payload<'a>) -> Passing<'a> {
+        let is_last = self.payload == 0;
+        if self.is_data {
+            let is_first = std::mem::take(&mut self.is_new);
+            return Passing::Message(Piece { payload, is_first, is_last: is_last && self.is_last });
+        }
+        let [first, ..] = self.header;
+        Passing::Control { opcode: first & 0x0f, payload, is_last }
     }
 
     /// Reads the header as soon as it is whole; whether it is.
@@ -162,6 +196,31 @@ impl Frames {
         }
         self.is_closing |= opcode == 8;
         Ok(true)
+    }
+}
+
+/// Writes one whole frame; a client's has a key.
+pub(crate) fn write_frame(to: &mut Vec<u8>, opcode: u8, key: Option<[u8; 4]>, payload: &[u8]) {
+    let masked = if key.is_some() { 0x80 } else { 0 };
+    to.push(0x80 | opcode);
+    let length = payload.len();
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => to.push(masked | short),
+        (_, Ok(middle)) => {
+            to.push(masked | 126);
+            to.extend(middle.to_be_bytes());
+        }
+        _ => {
+            to.push(masked | 127);
+            to.extend((length as u64).to_be_bytes());
+        }
+    }
+    match key {
+        None => to.extend_from_slice(payload),
+        Some(key) => {
+            to.extend(key);
+            to.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+        }
     }
 }
 

@@ -489,7 +489,7 @@ impl Connection {
         entry: Entry,
     ) -> Response<Body> {
         let chosen = answer.headers().get(header::SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
-        let forward = Forward::of(&self.live, meant, chosen);
+        let forward = Forward::of(&self.live, meant, chosen, self.peer.ip(), (&self.recorder, self.expires));
         let session = meant.is_console().then(|| self.recorder.session(&entry)).filter(Session::is_followed);
         let upstream = hyper::upgrade::on(&mut answer);
         let (live, socket) = (Arc::clone(&self.live), Arc::clone(&self.socket));
@@ -578,7 +578,7 @@ fn refused_redirect(code: StatusCode, headers: &HeaderMap) -> Option<Refused> {
 }
 
 /// A random id, of the form of the API server's own (UUID version 4, RFC 9562 section 5.4).
-fn audit_id() -> String {
+pub(crate) fn audit_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without random numbers the id is not unique, and nothing else depends on it.
     let _ = provider().secure_random.fill(&mut bytes);

@@ -1,23 +1,52 @@
 //! The ports of a port-forward, as its streams ask for them: SPDY/3.1 in a WebSocket, as kubectl speaks it.
 //!
 //! ```text
-//!  frames of the WebSocket ─► frames of SPDY ─► SYN_STREAM ─► its headers, decompressed ─► the header `port`
+//!  client ─► messages ─► frames of SPDY ─► SYN_STREAM ─► its headers, decompressed ─► the header `port` ─► allowed: on to the
+//!                                                                                          │               API server
+//!  client ◄── `answers` ◄── a reply, and why, on the stream for errors ◄── refused ◄───────┘
 //! ```
-//! Only what the client sends is read. Whatever the kubelet's library (`moby/spdystream`) could read in another way is an error,
-//! because a port that it reads there would pass unseen: a frame of another length than its kind has, bytes of a block that
-//! belong to no header, a header twice. Nothing of the data in the streams is held.
+//! A refused stream never reaches the API server, nor does anything in it; all others pass. Whatever the kubelet's library
+//! (`moby/spdystream`) could read in another way is an error, because a port that it reads there would pass unseen: a frame of
+//! another length than its kind has, bytes of a block that belong to no header, a header twice. Nothing of the data in the
+//! streams is held.
 
-use std::sync::LazyLock;
+mod answers;
+mod spdy;
 
-use zlib_rs::{Inflate, InflateError, InflateFlush, Status};
+use std::collections::BTreeSet;
 
-use crate::frames::Frames;
+use jit_dial::provider;
+
+pub(crate) use self::answers::{Answered, Refusal};
+use self::spdy::{
+    BEFORE_HEADERS, Control, FIN, GOAWAY, Headers, PING, Part, RST_STREAM, SYN_STREAM, Spdy, WINDOW_UPDATE,
+};
+use crate::frames::{Frames, Passing, write_frame};
 
 /// What a client sends in a port-forward.
 #[derive(Default)]
 pub(crate) struct Ports {
-    frames: Frames,
+    messages: Messages,
     spdy: Spdy,
+    streams: Streams,
+}
+
+/// What was seen of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// What is to be sent on in its place.
+    pub(crate) passes: Vec<u8>,
+    /// The streams that are not.
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// A stream to a port that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) stream: u32,
+    pub(crate) port: u16,
+    /// It carries errors to the client, and not data.
+    pub(crate) is_for_errors: bool,
 }
 
 /// Why a port-forward cannot be followed.
@@ -26,130 +55,161 @@ pub(crate) struct Ports {
 pub(crate) struct Unclear;
 
 impl Ports {
-    /// Takes what passes, and returns the ports of the streams that begin in it.
+    /// Takes what the client sends, and returns what passes of it.
     ///
     /// # Errors
-    /// [`Unclear`]; it must not pass, and nothing after it.
-    pub(crate) fn see(&mut self, bytes: &[u8]) -> Result<Vec<u16>, Unclear> {
-        let (mut ports, mut read, mut room) = (Vec::new(), Ok(()), Vec::new());
-        let spdy = &mut self.spdy;
-        let framed = self.frames.take(bytes, |piece| {
-            if read.is_ok() {
-                read = spdy.take(piece.payload.plain(&mut room), &mut ports);
+    /// [`Unclear`]; nothing of it must pass, and nothing after it.
+    pub(crate) fn see(&mut self, bytes: &[u8], allows: impl Fn(u16) -> bool) -> Result<Seen, Unclear> {
+        let Self { messages, spdy, streams } = self;
+        let mut refused = Vec::new();
+        let passes = messages.rewrite(bytes, Some(key()), |content, on| {
+            spdy.take(content, |part| streams.judge(part, &allows, on, &mut refused))
+        })?;
+        Ok(Seen { passes, refused })
+    }
+}
+
+/// A key for what is sent to a server (RFC 6455, section 5.3). It protects proxies from what pages let a browser send; nothing
+/// depends on it here.
+fn key() -> [u8; 4] {
+    let mut key = [0; 4];
+    let _ = provider().secure_random.fill(&mut key);
+    key
+}
+
+/// The messages of a WebSocket, which are written anew. Their contents are one stream of bytes, wherever a message ends
+/// (client-go `tools/portforward/tunneling_connection.go`).
+#[derive(Default)]
+struct Messages {
+    frames: Frames,
+    /// What has come of a ping, a pong or a close.
+    control: Vec<u8>,
+}
+
+impl Messages {
+    /// The same messages with what `content` writes in the place of their contents. A client's have a key.
+    fn rewrite(
+        &mut self,
+        bytes: &[u8],
+        key: Option<[u8; 4]>,
+        mut content: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(), Unclear>,
+    ) -> Result<Vec<u8>, Unclear> {
+        let Self { frames, control } = self;
+        let (mut written, mut stream, mut read) = (Vec::new(), Vec::new(), Ok(()));
+        let mut room = Vec::new();
+        let framed = frames.take_each(bytes, |passing| match passing {
+            _ if read.is_err() => {}
+            Passing::Message(piece) => read = content(piece.payload.plain(&mut room), &mut stream),
+            Passing::Control { opcode, payload, is_last } => {
+                control.extend_from_slice(payload.plain(&mut room));
+                if is_last {
+                    write_message(&mut written, key, &mut stream);
+                    write_frame(&mut written, opcode, key, control);
+                    control.clear();
+                }
             }
         });
         framed.map_err(|_| Unclear)?;
-        read.map(|()| ports)
+        read?;
+        write_message(&mut written, key, &mut stream);
+        Ok(written)
     }
 }
 
-/// Where a stream of SPDY frames stands
-/// (<https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/>, section 2.2).
-struct Spdy {
-    /// The bytes of the present frame's header, while it is not whole.
-    head: Vec<u8>,
-    frame: Option<Frame>,
-    inflate: Inflate,
-}
-
-/// A frame whose header is known.
-struct Frame {
-    /// How many bytes of it are to come.
-    left: usize,
-    /// What has come of a SYN_STREAM; `None` for frames that nobody has to read.
-    opens: Option<Vec<u8>>,
-}
-
-impl Default for Spdy {
-    fn default() -> Self {
-        Self { head: Vec::with_capacity(HEAD), frame: None, inflate: Inflate::new(true, 15) }
+/// Writes a binary message, unless it would be empty.
+fn write_message(to: &mut Vec<u8>, key: Option<[u8; 4]>, content: &mut Vec<u8>) {
+    if !content.is_empty() {
+        write_frame(to, 2, key, content);
+        content.clear();
     }
 }
 
-impl Spdy {
-    fn take(&mut self, mut bytes: &[u8], ports: &mut Vec<u16>) -> Result<(), Unclear> {
-        while let Some((first, rest)) = bytes.split_first() {
-            let mut frame = match self.frame.take() {
-                Some(frame) => frame,
-                None => {
-                    self.head.push(*first);
-                    bytes = rest;
-                    let Ok(head) = <[u8; HEAD]>::try_from(self.head.as_slice()) else { continue };
-                    self.head.clear();
-                    Frame::of(head)?
+/// The streams of a client.
+#[derive(Default)]
+struct Streams {
+    headers: Headers,
+    /// Those that were refused and that the client has not ended yet.
+    refused: BTreeSet<u32>,
+    /// The present data are those of a refused stream.
+    is_left_out: bool,
+}
+
+impl Streams {
+    /// Writes `on` what of a part passes.
+    fn judge(
+        &mut self,
+        part: Part<'_>,
+        allows: &impl Fn(u16) -> bool,
+        on: &mut Vec<u8>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Unclear> {
+        match part {
+            Part::Data(head) => {
+                let [a, b, c, d, flags, ..] = head;
+                let stream = u32::from_be_bytes([a, b, c, d]);
+                self.is_left_out = self.refused.contains(&stream);
+                if !self.is_left_out {
+                    on.extend_from_slice(&head);
+                } else if flags & FIN != 0 {
+                    self.refused.remove(&stream);
                 }
-            };
-            let (taken, rest) = bytes.split_at_checked(frame.left).unwrap_or((bytes, &[]));
-            bytes = rest;
-            frame.left = frame.left.saturating_sub(taken.len());
-            if let Some(opens) = &mut frame.opens {
-                opens.extend_from_slice(taken);
             }
-            if frame.left > 0 {
-                self.frame = Some(frame);
-            } else if let Some(opens) = frame.opens {
-                // The ids of the stream and of its parent, and the priority, come before the headers.
-                let block = opens.get(BEFORE_HEADERS..).ok_or(Unclear)?;
-                ports.push(port(&self.inflated(block)?)?);
-            }
+            Part::Piece(_) if self.is_left_out => {}
+            Part::Piece(bytes) => on.extend_from_slice(bytes),
+            Part::Control(control) => match (control.kind, control.body.len()) {
+                (SYN_STREAM, BEFORE_HEADERS..) => self.begin(control, allows, on, refused)?,
+                (RST_STREAM, 8) if self.refused.remove(&stream_of(&control.body)?) => {}
+                (WINDOW_UPDATE, 8) if self.refused.contains(&stream_of(&control.body)?) => {}
+                (RST_STREAM | GOAWAY | WINDOW_UPDATE, 8) | (PING, 4) => on.extend(control.bytes()?),
+                // Answers, settings and more headers of a stream are nothing that a client of a port-forward sends.
+                _ => return Err(Unclear),
+            },
         }
         Ok(())
     }
 
-    /// The headers of a block. All blocks of a connection are one compressed stream.
-    fn inflated(&mut self, block: &[u8]) -> Result<Vec<u8>, Unclear> {
-        let mut plain = vec![0; LONGEST_HEADERS];
-        let (read_before, written_before) = (self.inflate.total_in(), self.inflate.total_out());
-        let since = |total: u64, before: u64| usize::try_from(total - before).map_err(|_| Unclear);
-        loop {
-            let read = since(self.inflate.total_in(), read_before)?;
-            let written = since(self.inflate.total_out(), written_before)?;
-            let input = block.get(read..).unwrap_or_default();
-            let room = plain.get_mut(written..).unwrap_or_default();
-            if room.is_empty() {
-                return Err(Unclear);
-            }
-            if input.is_empty() {
-                plain.truncate(written);
-                return Ok(plain);
-            }
-            match self.inflate.decompress(input, room, InflateFlush::SyncFlush) {
-                Ok(Status::Ok) => {}
-                Err(InflateError::NeedDict { .. }) => {
-                    self.inflate.set_dictionary(&DICTIONARY).map_err(|_| Unclear)?;
-                }
-                // The stream lasts as long as the connection.
-                Ok(Status::StreamEnd | Status::BufError) | Err(_) => return Err(Unclear),
-            }
+    fn begin(
+        &mut self,
+        control: Control,
+        allows: &impl Fn(u16) -> bool,
+        on: &mut Vec<u8>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Unclear> {
+        let (before, block) = control.body.split_at_checked(BEFORE_HEADERS).ok_or(Unclear)?;
+        let stream = stream_of(before)?;
+        let plain = self.headers.inflated(block)?;
+        let (port, is_for_errors) = asked(&plain)?;
+        if allows(port) {
+            self.refused.remove(&stream);
+            let body = [before, &self.headers.deflated(&plain)?].concat();
+            on.extend(Control { body, ..control }.bytes()?);
+            return Ok(());
         }
-    }
-}
-
-impl Frame {
-    /// Reads the header of a frame: of data, or of a control frame of version 3. Answers, settings and more headers of a stream
-    /// are nothing that a client of a port-forward sends.
-    fn of([first, second, kind @ .., a, b, c]: [u8; HEAD]) -> Result<Self, Unclear> {
-        let [high, low, _flags] = kind;
-        let left = usize::try_from(u32::from_be_bytes([0, a, b, c])).map_err(|_| Unclear)?;
-        if first & 0x80 == 0 {
-            return Ok(Self { left, opens: None });
+        if control.flags & FIN == 0 {
+            self.refused.insert(stream);
         }
-        if [first & 0x7f, second] != [0, 3] {
+        if self.refused.len() > MOST_REFUSED {
             return Err(Unclear);
         }
-        match (u16::from_be_bytes([high, low]), left) {
-            (SYN_STREAM, BEFORE_HEADERS..=LONGEST_BLOCK) => Ok(Self { left, opens: Some(Vec::with_capacity(left)) }),
-            (RST_STREAM | GOAWAY | WINDOW_UPDATE, 8) | (PING, 4) => Ok(Self { left, opens: None }),
-            _ => Err(Unclear),
-        }
+        refused.push(Refused { stream, port, is_for_errors });
+        Ok(())
     }
 }
 
-/// The port that the headers of a stream name: how many headers there are, then length and text of each name and value.
-fn port(mut headers: &[u8]) -> Result<u16, Unclear> {
+/// At most so many refused streams that the client does not end: kubectl ends each at once.
+const MOST_REFUSED: usize = 1000;
+
+/// The stream that a control frame is about.
+fn stream_of(mut body: &[u8]) -> Result<u32, Unclear> {
+    number(&mut body)
+}
+
+/// The port that the headers of a stream name, and whether the stream carries errors: how many headers there are, then length
+/// and text of each name and value.
+fn asked(mut headers: &[u8]) -> Result<(u16, bool), Unclear> {
     let count = number(&mut headers)?;
     let mut names: Vec<&[u8]> = Vec::new();
-    let mut port = None;
+    let (mut port, mut is_for_errors) = (None, false);
     for _ in 0..count {
         let (name, value) = (text(&mut headers)?, text(&mut headers)?);
         let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b':');
@@ -157,12 +217,14 @@ fn port(mut headers: &[u8]) -> Result<u16, Unclear> {
             return Err(Unclear);
         }
         names.push(name);
-        if name == b"port" {
-            port = std::str::from_utf8(value).ok().and_then(decimal);
+        match name {
+            b"port" => port = std::str::from_utf8(value).ok().and_then(decimal),
+            b"streamtype" => is_for_errors = value == b"error",
+            _ => {}
         }
     }
     // What is left over the library would read as the beginning of the next block.
-    if headers.is_empty() { port.ok_or(Unclear) } else { Err(Unclear) }
+    if headers.is_empty() { Ok((port.ok_or(Unclear)?, is_for_errors)) } else { Err(Unclear) }
 }
 
 /// A port in decimal digits, as Go's `strconv.ParseUint` reads it.
@@ -183,56 +245,13 @@ fn text<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], Unclear> {
     Ok(text)
 }
 
-/// The header of a frame, in bytes.
-const HEAD: usize = 8;
-
-const SYN_STREAM: u16 = 1;
-const RST_STREAM: u16 = 3;
-const PING: u16 = 6;
-const GOAWAY: u16 = 7;
-const WINDOW_UPDATE: u16 = 9;
-
-/// What stands in a SYN_STREAM before its headers, in bytes.
-const BEFORE_HEADERS: usize = 10;
-
-/// The longest SYN_STREAM, and the longest headers in one, in bytes: kubectl's have under 100.
-const LONGEST_BLOCK: usize = 4096;
-const LONGEST_HEADERS: usize = 4096;
-
-/// The dictionary of SPDY/3 (section 2.6.10.1): words, each after its length, then text. The compressed stream names its
-/// checksum.
-static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let word = |word: &&str| [&u32::try_from(word.len()).unwrap_or_default().to_be_bytes(), word.as_bytes()].concat();
-    let mut bytes: Vec<u8> = DICTIONARY_WORDS.iter().flat_map(word).collect();
-    bytes.extend_from_slice(DICTIONARY_TEXT.as_bytes());
-    bytes
-});
-
-#[rustfmt::skip]
-const DICTIONARY_WORDS: &[&str] = &[
-    "options", "head", "post", "put", "delete", "trace", "accept", "accept-charset", "accept-encoding",
-    "accept-language", "accept-ranges", "age", "allow", "authorization", "cache-control", "connection",
-    "content-base", "content-encoding", "content-language", "content-length", "content-location", "content-md5",
-    "content-range", "content-type", "date", "etag", "expect", "expires", "from", "host", "if-match",
-    "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "last-modified", "location",
-    "max-forwards", "pragma", "proxy-authenticate", "proxy-authorization", "range", "referer", "retry-after",
-    "server", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "vary", "via", "warning",
-    "www-authenticate", "method", "get", "status", "200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie",
-    "keep-alive", "origin",
-];
-
-const DICTIONARY_TEXT: &str = "\
-    100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritativ\
-    e Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 I\
-    nternal Server Error501 Not Implemented503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov De\
-    c 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMTchunked,text/html,image/png,image/jpg,image/gif,application/x\
-    ml,application/xhtml+xml,text/plain,text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset\
-    =iso-8859-1,utf-,*,enq=0.";
-
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use zlib_rs::{Deflate, DeflateFlush};
 
+    use super::spdy::{DICTIONARY, LONGEST_CONTROL, LONGEST_HEADERS};
     use super::*;
 
     /// The client's end, which compresses the headers of all its streams in one go.
@@ -254,8 +273,13 @@ mod tests {
         }
 
         fn opens(&mut self, plain: &[u8]) -> Vec<u8> {
+            self.opens_as(0, plain)
+        }
+
+        fn opens_as(&mut self, stream: u32, plain: &[u8]) -> Vec<u8> {
             let block = self.compressed(plain, DeflateFlush::SyncFlush);
-            control(SYN_STREAM, &[&[0; BEFORE_HEADERS], block.as_slice()].concat())
+            let before = [&stream.to_be_bytes()[..], &[0; BEFORE_HEADERS - 4]].concat();
+            control(SYN_STREAM, &[before, block].concat())
         }
     }
 
@@ -265,9 +289,9 @@ mod tests {
         [&[0x80, 3, high, low, 0, a, b, c], body].concat()
     }
 
-    fn data(body: &[u8]) -> Vec<u8> {
+    fn data(stream: u32, body: &[u8]) -> Vec<u8> {
         let [_, a, b, c] = (body.len() as u32).to_be_bytes();
-        [&[0, 0, 0, 1, 0, a, b, c], body].concat()
+        [&stream.to_be_bytes(), [0, a, b, c].as_slice(), body].concat()
     }
 
     fn block(pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -276,39 +300,143 @@ mod tests {
         (pairs.len() as u32).to_be_bytes().into_iter().chain(each).collect()
     }
 
-    /// What kubectl sends for one connection to a port.
-    fn forward(client: &mut Client, port: &str) -> Vec<u8> {
-        let stream = |kind| block(&[("streamtype", kind), ("port", port), ("requestid", "0")]);
-        [client.opens(&stream("error")), data(b""), client.opens(&stream("data")), data(&[7; 3000])].concat()
+    /// What kubectl sends for one connection to a port: a stream for errors, and the next one for data.
+    fn forward(client: &mut Client, stream: u32, port: &str) -> Vec<u8> {
+        let headers = |kind| block(&[("streamtype", kind), ("port", port), ("requestid", "0")]);
+        let errors = client.opens_as(stream, &headers("error"));
+        let opened = client.opens_as(stream + 2, &headers("data"));
+        [errors, data(stream, b""), opened, data(stream + 2, &[7; 3000])].concat()
     }
 
+    /// In a WebSocket, masked.
+    fn sent(bytes: &[u8]) -> Vec<u8> {
+        let mut message = Vec::new();
+        write_frame(&mut message, 2, Some([1, 2, 3, 4]), bytes);
+        message
+    }
+
+    /// The ports that are asked for.
     fn seen(bytes: &[u8]) -> Result<Vec<u16>, Unclear> {
-        let mut ports = Vec::new();
-        Spdy::default().take(bytes, &mut ports).map(|()| ports)
+        let ports = RefCell::default();
+        let allow_all = |port| {
+            ports.borrow_mut().push(port);
+            true
+        };
+        Ports::default().see(&sent(bytes), allow_all).map(|_| ports.into_inner())
     }
 
-    /// In whatever pieces it comes, and also in a WebSocket, masked.
+    /// What the API server reads of all that passes: the streams that begin with their ports, and their data.
+    fn arrives(messages: &[u8]) -> Vec<String> {
+        let (mut spdy, mut headers, mut stream, mut seen) =
+            (Spdy::default(), Headers::default(), Vec::new(), Vec::new());
+        Frames::default()
+            .take(messages, |piece| stream.extend_from_slice(piece.payload.plain(&mut Vec::new())))
+            .unwrap();
+        let read = spdy.take(&stream, |part| {
+            match part {
+                Part::Control(control) if control.kind == SYN_STREAM => {
+                    let plain = headers.inflated(&control.body[BEFORE_HEADERS..])?;
+                    seen.push(format!("{} to {:?}", stream_of(&control.body)?, asked(&plain)?));
+                }
+                Part::Control(control) => seen.push(format!("{} of {}", control.kind, stream_of(&control.body)?)),
+                Part::Data(head) => seen.push(format!("data of {}:", stream_of(&head)?)),
+                Part::Piece(bytes) => *seen.last_mut().unwrap() += &format!(" {}", bytes.len()),
+            }
+            Ok(())
+        });
+        read.unwrap();
+        seen
+    }
+
+    /// In whatever pieces it comes, each port is seen, and everything arrives as it was sent.
     #[test]
     fn the_port_of_each_stream_is_seen() {
         let mut client = Client::new();
-        let rest = [control(PING, &[0, 0, 0, 1]), control(RST_STREAM, &[1; 8]), control(GOAWAY, &[0; 8])].concat();
-        let all = [forward(&mut client, "8080"), rest, forward(&mut client, "9090")].concat();
-        assert_eq!(seen(&all), Ok(vec![8080, 8080, 9090, 9090]));
-        for size in [1, 7, 8, 9, 1000] {
-            let (mut spdy, mut ports) = (Spdy::default(), Vec::new());
-            all.chunks(size).for_each(|piece| spdy.take(piece, &mut ports).unwrap());
-            assert_eq!(ports, [8080, 8080, 9090, 9090], "{size}");
+        let rest = [control(PING, &[0, 0, 0, 1]), control(RST_STREAM, &[0; 8]), control(GOAWAY, &[0; 8])].concat();
+        let first = [forward(&mut client, 1, "8080"), rest].concat();
+        let mut all = sent(&first);
+        write_frame(&mut all, 9, Some([5; 4]), b"ping");
+        all.extend(sent(&forward(&mut client, 5, "9090")));
+        write_frame(&mut all, 8, Some([0; 4]), &[3, 0xe8]);
+        for size in [1, 7, 8, 9, 1000, 10_000] {
+            let (mut follow, ports, mut passed) = (Ports::default(), RefCell::new(Vec::new()), Vec::new());
+            for piece in all.chunks(size) {
+                let allow = |port| {
+                    ports.borrow_mut().push(port);
+                    true
+                };
+                let seen = follow.see(piece, allow).unwrap();
+                assert_eq!(seen.refused, []);
+                passed.extend(seen.passes);
+            }
+            assert_eq!(ports.into_inner(), [8080, 8080, 9090, 9090], "{size}");
+            let mut controls = Vec::new();
+            let framed = Frames::default().take_each(&passed, |passing| {
+                if let Passing::Control { opcode, payload, .. } = passing {
+                    controls.push((opcode, payload.plain(&mut Vec::new()).to_vec()));
+                }
+            });
+            framed.unwrap();
+            assert_eq!(controls, [(9, b"ping".to_vec()), (8, vec![3, 0xe8])]);
+            let arrived = arrives(&passed);
+            assert_eq!(arrived.len(), 11, "{arrived:?}");
+            assert_eq!((arrived[0].as_str(), arrived[2].as_str()), ("1 to (8080, true)", "3 to (8080, false)"));
+            assert_eq!((arrived[7].as_str(), arrived[9].as_str()), ("5 to (9090, true)", "7 to (9090, false)"));
         }
-        let mut follow = Ports::default();
-        let mut ports = Vec::new();
-        for piece in all.chunks(100) {
-            let key = [1, 2, 3, 4];
-            let masked: Vec<u8> = piece.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
-            let frame = [&[0x82, 0x80 | piece.len() as u8], key.as_slice(), &masked].concat();
-            ports.extend(follow.see(&frame).unwrap());
+    }
+
+    /// Nothing of a refused stream arrives, and all of the others, although their headers are compressed together.
+    #[test]
+    fn a_refused_stream_is_left_out() {
+        let mut client = Client::new();
+        let close = |stream: u8| [&[0, 0, 0, stream, FIN], [0; 3].as_slice()].concat();
+        let reset = |stream: u8| control(RST_STREAM, &[0, 0, 0, stream, 0, 0, 0, 5]);
+        let all = [
+            forward(&mut client, 1, "8080"),
+            forward(&mut client, 5, "9090"),
+            close(5),
+            reset(7),
+            forward(&mut client, 9, "8080"),
+            reset(9),
+        ]
+        .concat();
+        for size in [1, 9, 100, 10_000] {
+            let (mut follow, mut passed, mut refused) = (Ports::default(), Vec::new(), Vec::new());
+            for piece in sent(&all).chunks(size) {
+                let seen = follow.see(piece, |port| port == 8080).unwrap();
+                passed.extend(seen.passes);
+                refused.extend(seen.refused.iter().map(|one| (one.stream, one.port, one.is_for_errors)));
+            }
+            assert_eq!(refused, [(5, 9090, true), (7, 9090, false)], "{size}");
+            let arrived = arrives(&passed);
+            let begins = ["5 to", "7 to", "data of 5", "data of 7", "3 of 5", "3 of 7"];
+            let of_refused = |line: &&String| begins.iter().any(|begin| line.starts_with(begin));
+            assert_eq!(arrived.iter().find(of_refused), None, "{arrived:?}");
+            assert_eq!(arrived.iter().filter(|line| line.contains("to (8080")).count(), 4, "{arrived:?}");
+            assert_eq!(arrived.last().unwrap(), "3 of 9", "{arrived:?}");
+            assert!(follow.streams.refused.is_empty());
         }
-        assert_eq!(ports, [8080, 8080, 9090, 9090]);
-        assert_eq!(follow.see(&[0x82, 0x85, 0, 0, 0, 0]).map(|ports| ports.len()), Ok(0));
+        // An id that is used again is another stream.
+        let (mut client, mut follow) = (Client::new(), Ports::default());
+        follow.see(&sent(&forward(&mut client, 1, "9090")), |port| port == 8080).unwrap();
+        let again = follow.see(&sent(&forward(&mut client, 1, "8080")), |port| port == 8080).unwrap();
+        assert_eq!(arrives(&again.passes).len(), 4);
+    }
+
+    /// Refusals that nobody ends do not take memory without end.
+    #[test]
+    fn too_many_refused_streams_end_it() {
+        let (mut client, mut follow) = (Client::new(), Ports::default());
+        let port = block(&[("streamtype", "data"), ("port", "9090")]);
+        let open = |client: &mut Client, stream: u32| {
+            let opened = client.opens_as(stream, &port);
+            sent(&opened)
+        };
+        let most = u32::try_from(MOST_REFUSED).unwrap();
+        for stream in 1..=most {
+            assert_eq!(follow.see(&open(&mut client, stream), |_| false).map(|seen| seen.refused.len()), Ok(1));
+        }
+        assert_eq!(follow.see(&open(&mut client, most + 1), |_| false), Err(Unclear));
     }
 
     #[test]
@@ -357,7 +485,7 @@ mod tests {
             bomb,
             control(SYN_STREAM, &raw),
             control(SYN_STREAM, &[0; 9]),
-            control(SYN_STREAM, &[0; LONGEST_BLOCK + 1]),
+            control(SYN_STREAM, &[0; LONGEST_CONTROL + 1]),
             of_version_2,
             control(2, &[0; 10]),
             control(4, &[0; 12]),
@@ -372,8 +500,8 @@ mod tests {
         ] {
             assert_eq!(seen(&wrong), Err(Unclear), "{:x?}", &wrong[..8]);
         }
-        let mut follow = Ports::default();
-        assert_eq!(follow.see(&[0xf2, 0x80, 0, 0, 0, 0]), Err(Unclear), "a compressed message");
+        let compressed = [0xf2, 0x80, 0, 0, 0, 0];
+        assert_eq!(Ports::default().see(&compressed, |_| true), Err(Unclear), "a compressed message");
     }
 
     proptest::proptest! {
@@ -382,7 +510,7 @@ mod tests {
         fn no_bytes_are_too_strange(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let _ = seen(&bytes);
             let _ = seen(&control(SYN_STREAM, &bytes));
-            let _ = Ports::default().see(&bytes);
+            let _ = Ports::default().see(&bytes, |_| true);
         }
     }
 }

@@ -6,12 +6,21 @@
 //! ```
 //! It goes by what the request means, never by how it is written. Whether it is a dry run makes no difference.
 
-use http::StatusCode;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
 use jit_core::grant::restriction::has_tar;
 use jit_core::grant::{GrantId, Restricted, Restriction};
+use jit_wire::session::Asked;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::grants::Live;
-use crate::ports::{Ports, decimal};
+use crate::listener::audit_id;
+use crate::ports::{Ports, Refusal, Refused as RefusedStream, decimal};
+use crate::record::{self, Recorder, Wanted};
 use crate::request::{Kind, Protocol, Refused, Request, Resource, SPDY_IN_WEBSOCKET, Stream, Verb, values};
 
 /// Why a request of this grant is refused; `None` if it is not.
@@ -27,55 +36,103 @@ pub(crate) fn needs_web_socket(live: &Live, meant: &Request) -> Option<&'static 
         Stream::Exec | Stream::Attach if live.sessions.follow_sessions() => {
             Some("sessions of this grant are recorded, or end when they are not used")
         }
-        Stream::PortForward if limits_ports(&live.sessions.refuse) => {
-            Some("only some ports may be forwarded with this grant")
-        }
+        Stream::PortForward if live.sessions.limit_ports() => Some("only some ports may be forwarded with this grant"),
         _ => None,
     }
 }
 
 /// A port-forward of whose streams the gateway compares the ports.
 pub(crate) struct Forward {
-    grant: GrantId,
-    restrictions: Vec<Restriction>,
+    live: Arc<Live>,
     ports: Ports,
+    answers: mpsc::Sender<Refusal>,
+    recorder: Arc<Recorder>,
+    /// What the whole port-forward asks for, for the log.
+    asked: Asked,
+    expires: Instant,
+    /// The ports whose refusal is logged: a browser tries one again and again.
+    logged: BTreeSet<u16>,
 }
 
 impl Forward {
     /// Follows a port-forward for which the API server has chosen this subprotocol; `None` if nothing has to be compared. In
-    /// the other subprotocol the ports stand in the query.
-    pub(crate) fn of(live: &Live, meant: &Request, chosen: Option<&[u8]>) -> Option<Self> {
+    /// the other subprotocol the ports stand in the query. Also returns the answers to streams that are refused.
+    pub(crate) fn of(
+        live: &Arc<Live>,
+        meant: &Request,
+        chosen: Option<&[u8]>,
+        from: IpAddr,
+        (recorder, expires): (&Arc<Recorder>, Instant),
+    ) -> Option<(Self, mpsc::Receiver<Refusal>)> {
         let is_forward = meant.upgrade.as_ref().is_some_and(|upgrade| upgrade.stream == Stream::PortForward);
         let is_in_streams = chosen == Some(SPDY_IN_WEBSOCKET.as_bytes());
-        (is_forward && is_in_streams && limits_ports(&live.sessions.refuse)).then(|| Self {
-            grant: live.id.clone(),
-            restrictions: live.sessions.refuse.clone(),
-            ports: Ports::default(),
+        let (answers, refusals) = mpsc::channel(ANSWERS);
+        (is_forward && is_in_streams && live.sessions.limit_ports()).then(|| {
+            let forward = Self {
+                live: Arc::clone(live),
+                ports: Ports::default(),
+                answers,
+                recorder: Arc::clone(recorder),
+                asked: record::asked(meant, None, &HeaderMap::new(), None, from),
+                expires,
+                logged: BTreeSet::new(),
+            };
+            (forward, refusals)
         })
     }
 
-    /// Looks at bytes of the client's that are about to pass.
+    /// Looks at bytes of the client's, and returns what passes in their place. A stream to another port is answered with the
+    /// reason, and logged.
     ///
     /// # Errors
-    /// Why they must not pass, as a sentence.
-    pub(crate) fn see(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let ports = self.ports.see(bytes);
-        for restriction in &self.restrictions {
-            let Restricted::PortForward { except } = &restriction.refuses else { continue };
-            let why = match &ports {
-                Ok(ports) if ports.iter().all(|port| except.contains(port)) => continue,
-                Ok(_) => only(except),
-                Err(unclear) => unclear.to_string(),
-            };
-            return Err(told(&self.grant, restriction, &why));
+    /// Why nothing passes any more, as a sentence.
+    pub(crate) async fn pass(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let Live { id, sessions, .. } = self.live.as_ref();
+        let limits = || {
+            sessions.refuse.iter().filter_map(|restriction| match &restriction.refuses {
+                Restricted::PortForward { except } => Some((restriction, except)),
+                _ => None,
+            })
+        };
+        let broken = |port: u16| limits().find(|(_, except)| !except.contains(&port));
+        let seen = self.ports.see(bytes, |port| broken(port).is_none()).map_err(|unclear| {
+            limits().next().map_or_else(|| unclear.to_string(), |(rule, _)| told(id, rule, &unclear.to_string()))
+        })?;
+        for RefusedStream { stream, port, is_for_errors } in seen.refused {
+            let why =
+                broken(port).map(|(restriction, except)| told(id, restriction, &only(except))).unwrap_or_default();
+            if self.logged.insert(port) {
+                log(&self.recorder, &self.live, &self.asked, self.expires, port, &why).await?;
+            }
+            let says = if is_for_errors { format!("jit: {why}") } else { String::new() };
+            // If nobody passes answers on any more, the port-forward is over.
+            self.answers.send(Refusal { stream, says }).await.map_err(|_| why)?;
         }
-        Ok(())
+        Ok(seen.passes)
     }
 }
 
-fn limits_ports(restrictions: &[Restriction]) -> bool {
-    restrictions.iter().any(|one| matches!(one.refuses, Restricted::PortForward { .. }))
+/// Logs a refused port as a request of its own, which is not sent on.
+async fn log(
+    recorder: &Recorder,
+    live: &Arc<Live>,
+    asked: &Asked,
+    expires: Instant,
+    port: u16,
+    why: &str,
+) -> Result<(), String> {
+    let mut asked = asked.clone();
+    if let Some(stream) = &mut asked.stream {
+        stream.ports = vec![port.to_string()];
+    }
+    let wanted = Wanted { id: audit_id(), asked, is_durable: true, is_console: false };
+    let mut entry = recorder.open(live, live.run(), wanted, expires).await.map_err(|error| error.to_string())?;
+    entry.refuse(None, why);
+    Ok(())
 }
+
+/// So many answers may wait for a client that does not read.
+const ANSWERS: usize = 16;
 
 fn told(grant: &GrantId, restriction: &Restriction, why: &str) -> String {
     format!("refused by the rule `{}` of grant {grant}: {why}", restriction.name)

@@ -10,6 +10,7 @@
 
 mod conclusion;
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,14 +23,15 @@ use hyper_util::rt::TokioIo;
 use jit_wire::session::End as Ended;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::conclusion::Concluded;
 use crate::answer::status_document;
-use crate::frames::{Frames, STATUS};
+use crate::frames::{Frames, STATUS, write_frame};
 use crate::grants::Live;
 use crate::listener::reset;
+use crate::ports::{Answered, Refusal};
 use crate::record::{Entry, Session, Stop, Way, Writer};
 use crate::restrict::Forward;
 
@@ -68,8 +70,8 @@ pub(crate) struct Tunnel {
     pub(crate) entry: Entry,
     /// What is looked at of it, if anything.
     pub(crate) session: Option<Session>,
-    /// What is compared of a port-forward, if anything.
-    pub(crate) forward: Option<Forward>,
+    /// What is compared of a port-forward, if anything, and the answers to what is refused in it.
+    pub(crate) forward: Option<(Forward, mpsc::Receiver<Refusal>)>,
 }
 
 /// How a tunnel ended.
@@ -105,6 +107,8 @@ impl Tunnel {
         let Self { client, socket, upstream, ending, live, mut entry, session, forward } = self;
         let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
         let (from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+        let (forward, refusals) = forward.unzip();
+        let from_upstream = Answered::new(from_upstream, refusals);
         let mut from_upstream = Concluded::new(from_upstream, ending == Ending::Channel);
         let (mut frames, mut is_followed, mut passed) = (Frames::default(), true, 0);
         let watched = Watched::new(session, forward);
@@ -179,16 +183,17 @@ impl Watched {
         Self { session: session.map(Mutex::new), writer, forward: forward.map(Mutex::new) }
     }
 
-    /// Looks at bytes that are about to pass. What is seen stands in the file before they do, and before the next look, so that
-    /// a recording has everything, and in its order.
-    async fn look(&self, way: Way, bytes: &[u8]) -> Result<(), Stop> {
+    /// Looks at bytes that are about to pass, and returns those that do. What is seen stands in the file before they do, and
+    /// before the next look, so that a recording has everything, and in its order.
+    async fn look<'a>(&self, way: Way, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Stop> {
         if let Some(forward) = self.forward.as_ref().filter(|_| way == Way::Up) {
-            forward.lock().await.see(bytes).map_err(Stop::Refused)?;
+            return forward.lock().await.pass(bytes).await.map(Cow::Owned).map_err(Stop::Refused);
         }
-        let Some(session) = &self.session else { return Ok(()) };
+        let Some(session) = &self.session else { return Ok(Cow::Borrowed(bytes)) };
         let mut session = session.lock().await;
         let lines = session.see(way, bytes)?;
-        self.write(lines).await
+        self.write(lines).await?;
+        Ok(Cow::Borrowed(bytes))
     }
 
     async fn write(&self, lines: Vec<u8>) -> Result<(), Stop> {
@@ -269,8 +274,8 @@ async fn pass(
         if read == 0 {
             return Ok(to.shutdown().await?);
         }
-        let mut left = buffer.get(..read).unwrap_or_default();
-        watched.look(way, left).await.map_err(Trouble::Stop)?;
+        let passes = watched.look(way, buffer.get(..read).unwrap_or_default()).await.map_err(Trouble::Stop)?;
+        let mut left = passes.as_ref();
         while !left.is_empty() {
             // One write at a time, because a cut in between must know how far it came.
             let written = to.write(left).await?;
@@ -323,21 +328,8 @@ fn farewell(why: &str) -> Vec<u8> {
 
 /// A message of a server on a channel, in one frame.
 fn message(channel: u8, text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x82];
-    let length = text.len() + 1;
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short), _) if short < 126 => frame.push(short),
-        (_, Ok(middle)) => {
-            frame.push(126);
-            frame.extend(middle.to_be_bytes());
-        }
-        _ => {
-            frame.push(127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.push(channel);
-    frame.extend_from_slice(text);
+    let mut frame = Vec::new();
+    write_frame(&mut frame, 2, None, &[&[channel], text].concat());
     frame
 }
 
