@@ -1,5 +1,7 @@
 //! Whether exec and port-forward can be followed at all is known before anybody tries: `jitd check --cluster` opens a WebSocket.
 
+use serde_json::json;
+
 use crate::bastion::{Bastion, Options, text};
 use crate::impersonation::through_gateway;
 use crate::middleman::{Middleman, Play};
@@ -42,15 +44,24 @@ fn a_web_socket_is_opened_where_a_rule_needs_it() {
 fn where_no_web_socket_passes_the_check_says_why() {
     let between = Middleman::before(Plane::shared());
     let policy = rule(BOTH);
-    let Options { cluster, .. } = through_gateway();
-    let bastion = Bastion::prepared(Plane::shared(), Options { cluster, policy, ..between.options() });
+    let bastion = Bastion::prepared(Plane::shared(), Options { policy, ..through_gateway() });
     bastion.apply(&bastion.manifest());
+    // With a kubeconfig the check goes on although the middleman is known as somebody else.
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "play",
+        "contexts": [{ "name": "play", "context": { "cluster": "play", "user": "daemon" } }],
+        "clusters": [{ "name": "play", "cluster": { "server": between.server, "certificate-authority": between.ca } }],
+        "users": [{ "name": "daemon", "user": { "token": "none" } }],
+    });
+    std::fs::write(bastion.dir.join("daemon.kubeconfig"), kubeconfig.to_string()).unwrap();
+    bastion.rewrite_config("certificateAuthority:", "kubeconfig: daemon.kubeconfig, certificateAuthority:");
     let faults = || -> Vec<String> {
         let lines = said(&bastion).into_iter().filter(|line| line.contains("WebSocket"));
         lines.inspect(|line| assert!(line.starts_with("fault") && line.contains("; hint: "), "{line}")).collect()
     };
     let lost = faults();
-    assert!(lost.len() == 1 && lost[0].contains("the request to upgrade is lost on the way"), "{lost:?}");
+    let all = text(&bastion.jitd(&["check", "--cluster"]).stdout);
+    assert!(lost.len() == 1 && lost[0].contains("the request to upgrade is lost on the way"), "{lost:?}: {all}");
 
     between.play("GET", "watch=true", Play::Deny);
     let refused = faults();

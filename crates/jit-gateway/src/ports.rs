@@ -317,7 +317,7 @@ mod tests {
 
     /// The ports that are asked for.
     fn seen(bytes: &[u8]) -> Result<Vec<u16>, Unclear> {
-        let ports = RefCell::default();
+        let ports = RefCell::new(Vec::new());
         let allow_all = |port| {
             ports.borrow_mut().push(port);
             true
