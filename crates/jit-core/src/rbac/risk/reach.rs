@@ -330,7 +330,8 @@ impl<'a> HeldPermissions<'a> {
             // RBAC takes `pods/*` literally, and no resource has that name.
             return 0;
         }
-        let exact = !all_groups && !all_resources && subresource.is_none();
+        let one_kind = !all_resources && subresource.is_none();
+        let exact = !all_groups && one_kind;
         let in_scope = if exact && !scope.namespaces().is_empty() { index.local(group, resource) } else { ALL };
         let (any, named) = names.split(verbs & in_scope, nameless(resource), group, At::Anywhere);
         if any | named == 0 {
@@ -405,7 +406,7 @@ impl<'a> HeldPermissions<'a> {
         } else if is_served {
             // A verb that 1.36 never checks, or all verbs if no row matches.
             if verbs & STAR == 0 || placed == 0 { held & OTHER } else { 0 }
-        } else if exact || !known_group {
+        } else if one_kind || !known_group {
             held & !placed & !if exact && index.is_readable(families, group, resource) { READ } else { 0 }
         } else if placed == 0 {
             held
