@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  ledger ──► snapshot, numbered changes ──► jit-gateway
+//!  broker ──► prove(grant) ──► `prove` ──► jit-gateway ──► API server ──► `proved` ──► broker: live
 //!  broker ──► cut(grant) ──► `ended` ──► jit-gateway ──► `cut`, n streams ──► broker: unbind
 //!  broker ◄── where the logs stand ◄── `logged`, `cut` ◄── jit-gateway
 //! ```
@@ -14,6 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +33,8 @@ const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a deletion waits for the gateway: a file system can take seconds to free gigabytes.
 const DELETED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the gateway has to prove a grant: a little longer than it tries by itself.
+const PROVED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a new connection has to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -68,8 +72,7 @@ impl Default for Gateway {
 struct Link {
     reached: Reached,
     clusters: BTreeSet<ClusterName>,
-    ends: mpsc::UnboundedSender<End>,
-    deletions: mpsc::UnboundedSender<Deletion>,
+    orders: mpsc::UnboundedSender<Order>,
 }
 
 /// What the gateway deleted.
@@ -84,9 +87,47 @@ pub struct Deleted {
 }
 
 /// A grant of which nothing is to be kept.
-struct Deletion {
+pub struct Deletion {
     grant: GrantId,
     done: oneshot::Sender<Deleted>,
+}
+
+/// What the gateway is to do.
+pub enum Order {
+    /// Cut a grant.
+    End(End),
+    /// Delete what is kept of one.
+    Delete(Deletion),
+    /// Prove one.
+    Prove(Proof),
+}
+
+/// A grant that is about to become live.
+pub struct Proof {
+    grant: GrantId,
+    user: String,
+    cluster: ClusterName,
+    reviews: Vec<Value>,
+    done: oneshot::Sender<Option<String>>,
+}
+
+impl Proof {
+    /// Reports that the API server allows it, or why not.
+    pub fn proved(self, why_not: Option<String>) {
+        // Whoever asked may have given up.
+        let _ = self.done.send(why_not);
+    }
+}
+
+/// Why a grant does not work through the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unproved {
+    /// No gateway is connected.
+    Absent,
+    /// The gateway does not answer.
+    Silent,
+    /// The API server does not allow it, or cannot be asked: why.
+    Refused(String),
 }
 
 /// What the gateway cut.
@@ -117,14 +158,13 @@ impl End {
 pub struct Connection {
     gateway: Arc<Gateway>,
     link: Weak<Link>,
-    ends: mpsc::UnboundedReceiver<End>,
-    deletions: mpsc::UnboundedReceiver<Deletion>,
+    orders: mpsc::UnboundedReceiver<Order>,
 }
 
 impl Connection {
-    /// The next grant to cut; `None` when another gateway took its place.
-    pub async fn end(&mut self) -> Option<End> {
-        self.ends.recv().await
+    /// What it is to do next; `None` when another gateway took its place.
+    pub async fn order(&mut self) -> Option<Order> {
+        self.orders.recv().await
     }
 }
 
@@ -144,10 +184,9 @@ impl Gateway {
     /// Connects a gateway for these clusters, in the place of the one before.
     #[must_use]
     pub fn connect(self: &Arc<Self>, reached: Reached, clusters: BTreeSet<ClusterName>) -> Connection {
-        let (sender, ends) = mpsc::unbounded_channel();
-        let (deleter, deletions) = mpsc::unbounded_channel();
-        let link = Arc::new(Link { reached, clusters, ends: sender, deletions: deleter });
-        let connection = Connection { gateway: Arc::clone(self), link: Arc::downgrade(&link), ends, deletions };
+        let (sender, orders) = mpsc::unbounded_channel();
+        let link = Arc::new(Link { reached, clusters, orders: sender });
+        let connection = Connection { gateway: Arc::clone(self), link: Arc::downgrade(&link), orders };
         self.link.send_replace(Some(link));
         connection
     }
@@ -176,11 +215,8 @@ impl Gateway {
     /// time. It may have deleted it all the same.
     pub async fn delete(&self, grant: &GrantId) -> Option<Deleted> {
         let (done, told) = oneshot::channel();
-        let sent = self
-            .link
-            .borrow()
-            .as_ref()
-            .map(|link| link.deletions.send(Deletion { grant: grant.clone(), done }).is_ok());
+        let deletion = Order::Delete(Deletion { grant: grant.clone(), done });
+        let sent = self.link.borrow().as_ref().map(|link| link.orders.send(deletion).is_ok());
         sent.filter(|sent| *sent)?;
         timeout(DELETED_WITHIN, told).await.ok()?.ok()
     }
@@ -190,9 +226,29 @@ impl Gateway {
     pub async fn cut(&self, grant: &GrantId) -> Option<Cut> {
         self.cut.lock().insert(grant.clone());
         let (done, told) = oneshot::channel();
-        let sent = self.link.borrow().as_ref().map(|link| link.ends.send(End { grant: grant.clone(), done }));
+        let end = Order::End(End { grant: grant.clone(), done });
+        let sent = self.link.borrow().as_ref().map(|link| link.orders.send(end));
         sent?.ok()?;
         timeout(CUT_WITHIN, told).await.ok()?.ok()
+    }
+
+    /// Has the gateway ask the API server over its own connection, and in the holder's name, until it allows all of `reviews`,
+    /// which are specs of `SelfSubjectAccessReview`s.
+    ///
+    /// # Errors
+    /// [`Unproved`]; then the grant does not work, whatever the API server tells the daemon.
+    pub async fn prove(&self, grant: &Grant, reviews: Vec<Value>) -> Result<(), Unproved> {
+        let (done, told) = oneshot::channel();
+        let (user, cluster) = (grant.requester.user(), grant.ask.cluster.clone());
+        let proof = Order::Prove(Proof { grant: grant.id.clone(), user, cluster, reviews, done });
+        let sent = self.link.borrow().as_ref().map(|link| link.orders.send(proof));
+        sent.ok_or(Unproved::Absent)?.map_err(|_| Unproved::Absent)?;
+        match timeout(PROVED_WITHIN, told).await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(why_not))) => Err(Unproved::Refused(why_not)),
+            Ok(Err(_)) => Err(Unproved::Absent),
+            Err(_) => Err(Unproved::Silent),
+        }
     }
 }
 
@@ -274,6 +330,7 @@ async fn converse(stream: UnixStream, source: &Source) -> std::io::Result<&'stat
         cut: HashMap::new(),
         waiting: Vec::new(),
         deleting: Vec::new(),
+        proving: Vec::new(),
     };
     feed.run(reader, snapshot, changes, connection, source).await
 }
@@ -291,6 +348,8 @@ struct Feed {
     waiting: Vec<End>,
     /// Who waits for a deletion.
     deleting: Vec<Deletion>,
+    /// Who waits for a proof.
+    proving: Vec<(GrantId, oneshot::Sender<Option<String>>)>,
 }
 
 impl Feed {
@@ -314,13 +373,17 @@ impl Feed {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(deletion) = connection.deletions.recv() => {
-                    let grant = deletion.grant.clone();
-                    self.deleting.push(deletion);
-                    self.writer.write(|number| FromDaemon::Delete { number, grant }).await?;
-                }
-                end = connection.ends.recv() => match end {
-                    Some(end) => match self.cut.get(&end.grant) {
+                order = connection.order() => match order {
+                    Some(Order::Prove(Proof { grant, user, cluster, reviews, done })) => {
+                        self.proving.push((grant.clone(), done));
+                        self.writer.write(|number| FromDaemon::Prove { number, grant, user, cluster, reviews }).await?;
+                    }
+                    Some(Order::Delete(deletion)) => {
+                        let grant = deletion.grant.clone();
+                        self.deleting.push(deletion);
+                        self.writer.write(|number| FromDaemon::Delete { number, grant }).await?;
+                    }
+                    Some(Order::End(end)) => match self.cut.get(&end.grant) {
                         // The ledger was quicker, or the end is tried again.
                         Some(Some(cut)) => end.cut(cut.clone()),
                         Some(None) => self.waiting.push(end),
@@ -346,6 +409,11 @@ impl Feed {
                         // Whoever asked may have given up.
                         done.for_each(|deletion| drop(deletion.done.send(deleted.clone())));
                     }
+                    Some(FromGateway::Proved { grant, why_not }) => {
+                        let done = self.proving.extract_if(.., |(of, _)| *of == grant);
+                        // Whoever asked may have given up.
+                        done.for_each(|(_, done)| drop(done.send(why_not.clone())));
+                    }
                     Some(FromGateway::Cut { grant, streams, log }) => {
                         // First, in the order of the reports: the end may be recorded without it, or contradict one before.
                         if let Some(log) = &log {
@@ -366,6 +434,7 @@ impl Feed {
                     self.writer.write(|number| FromDaemon::Alive { number }).await?;
                     self.waiting.retain(|end| !end.done.is_closed());
                     self.deleting.retain(|deletion| !deletion.done.is_closed());
+                    self.proving.retain(|(_, done)| !done.is_closed());
                 }
             }
         }

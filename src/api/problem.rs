@@ -95,7 +95,7 @@ impl From<BrokerError> for ApiError {
                     .hint("ask an administrator; `jitd ca show` and the daemon's log show the reason")
             }
             BrokerError::AuthoritySilent(_) => Self::of(ErrorCode::AuthorityUnavailable, &error),
-            BrokerError::NoGateway(_) => Self::of(ErrorCode::ClusterUnreachable, &error),
+            BrokerError::NoGateway(_) | BrokerError::Unproved(_) => Self::of(ErrorCode::ClusterUnreachable, &error),
             BrokerError::NameService(unknown) => unknown.into(),
             BrokerError::ClockWentBack { .. } => Self::of(ErrorCode::ClockWentBack, &error),
             BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),

@@ -8,8 +8,8 @@
 //! namespaces, the grant loses that one. Nothing is handed over before `Live` is on disk. A grant that was started but
 //! did not become live is ended.
 //!
-//! Where people go through the gateway, the gateway's bindings are tried, created and proved with the grant's own, so
-//! that a live grant works through the gateway.
+//! Where people go through the gateway, the gateway's bindings are tried, created and proved with the grant's own, and the
+//! gateway itself asks in the holder's name, over its own connection: only what works through the gateway is live.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use super::proof::ask_until;
 use super::{Broker, BrokerError, DrainGuard, Site};
 use crate::ca::{self, CheckedCsr, Signing};
 use crate::cluster::{ClusterError, Probe};
-use crate::gateway::Reached;
+use crate::gateway::{Reached, Unproved};
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::{Policy, Usage};
 use crate::grant::reconcile::namespace_drift;
@@ -332,13 +332,29 @@ impl Broker {
         // The requester waits, and asking is not an effect, so it happens while the outcome is written. This waits for
         // both, because an end must not follow before the recorded state is known here.
         let asked = try_join_all(held.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
-        let (recorded, asked) = tokio::join!(self.ledger.record(locked, &Author::Daemon, outcome), asked);
+        let of_holder = held.iter().filter(|(binding, _)| binding.gateway.is_none());
+        let proved = self.prove(site, &grant, of_holder.map(|(_, probe)| probe.of_self()).collect());
+        let (recorded, asked, proved) =
+            tokio::join!(self.ledger.record(locked, &Author::Daemon, outcome), asked, proved);
         recorded?;
         asked?;
+        proved?;
         let until = approval::window_end(&grant.ask, self.ledger.now());
         self.ledger.record(locked, &Author::Daemon, vec![Event::Live { until }]).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
         Ok(until)
+    }
+
+    /// Waits until the API server allows this to the holder through the gateway, if people reach the cluster through it.
+    async fn prove(&self, site: &Site, grant: &Grant, reviews: Vec<serde_json::Value>) -> Result<(), BrokerError> {
+        if site.cluster.endpoint().gateway().is_none() {
+            return Ok(());
+        }
+        self.gateway.prove(grant, reviews).await.map_err(|why| match why {
+            Unproved::Absent => BrokerError::NoGateway(grant.ask.cluster.clone()),
+            Unproved::Silent => BrokerError::Unproved("it does not answer".to_owned()),
+            Unproved::Refused(why) => BrokerError::Unproved(why.chars().take(1000).collect()),
+        })
     }
 }
 
@@ -404,7 +420,10 @@ fn said(error: &ClusterError) -> String {
 fn failure_reason(error: &BrokerError) -> String {
     match error {
         BrokerError::Cluster(error) => said(error),
-        BrokerError::Unsettled { .. } | BrokerError::Terminating(_) => error.to_string(),
+        BrokerError::Unsettled { .. }
+        | BrokerError::Terminating(_)
+        | BrokerError::NoGateway(_)
+        | BrokerError::Unproved(_) => error.to_string(),
         BrokerError::Authority(_) => "the certificate authority could not sign".to_owned(),
         _ => "the daemon could not complete the collection".to_owned(),
     }

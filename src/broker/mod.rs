@@ -115,6 +115,9 @@ pub enum BrokerError {
     /// Nobody could use the access now.
     #[error("jit-gateway is not connected, and cluster `{0}` is reached through it only")]
     NoGateway(ClusterName),
+    /// The access does not work through the gateway.
+    #[error("the access does not work through jit-gateway: {0}")]
+    Unproved(String),
     /// A finalizer keeps the deleted binding, and RBAC still honours it.
     #[error("a finalizer keeps binding `{0}` alive")]
     Terminating(String),
@@ -134,6 +137,10 @@ impl Hint for BrokerError {
             Self::NameService(error) => error.hint(),
             Self::Unsettled { hint, .. } => hint.clone(),
             Self::NoGateway(_) => Some("an administrator finds the reason with `systemctl status jit-gateway`".into()),
+            Self::Unproved(_) => Some(
+                "an administrator runs `jitd check --cluster`, and looks at the log of jit-gateway and at the user of its kubeconfig"
+                    .into(),
+            ),
             Self::Terminating(_) => Some("an administrator of the cluster has to remove the finalizer".into()),
             // A refusal carries its own hint to the caller.
             Self::Refused(_) | Self::Internal => None,

@@ -3,7 +3,7 @@
 //!
 //! It does no I/O itself. The broker makes one for each grant, and `cluster` asks it.
 
-use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttributes};
+use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReviewSpec};
 
 use crate::grant::request::Namespace;
 use crate::rbac::role::{ResolvedRole, Rule};
@@ -59,6 +59,15 @@ impl Probe {
 
     fn on_path(rule: &Rule) -> Option<Self> {
         Some(Self(Action::OnPath { verb: rule.verbs.first()?.clone(), path: rule.non_resource_urls.first()?.clone() }))
+    }
+
+    /// The spec of the `SelfSubjectAccessReview` with which the holder would ask the same.
+    #[must_use]
+    pub fn of_self(&self) -> serde_json::Value {
+        let (resource_attributes, non_resource_attributes) = self.attributes();
+        // Words always serialize.
+        serde_json::to_value(SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes })
+            .unwrap_or_default()
     }
 
     /// The attributes for the spec of a SubjectAccessReview; exactly one of the two is set.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, Options, text};
 use crate::gateway::{Front, with_a_pod};
@@ -375,4 +375,35 @@ pub(crate) fn memory_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// What the API server tells the daemon is not enough: a grant is live when the API server allows it to the holder through the
+/// gateway's own connection. Whoever waits reads why it does not, and nothing of the grant is left.
+#[test]
+fn a_grant_that_does_not_work_through_the_gateway_is_not_live() {
+    let front = Front::start();
+    let before = front.live("view");
+    let works = || front.kubectl(&before, &["get", "configmaps"]).output().unwrap().status.success();
+    assert!(works());
+    let path = front.bastion.dir.join("gateway.kubeconfig");
+    let good = std::fs::read(&path).unwrap();
+    // A user of the cluster who is not the one that the daemon gives the right to.
+    let mut other: Value = serde_json::from_slice(&good).unwrap();
+    other["users"][0]["user"]["token"] = json!(front.bastion.plane.token("jit-gateway"));
+    std::fs::write(&path, other.to_string()).unwrap();
+    until("the gateway is the other user", || (!works()).then_some(()));
+    let grant = front.approved("play", "view", "5m");
+    let waited = front.bastion.login(ALICE, &["wait", &grant]);
+    let why = text(&waited.stderr);
+    let said = "does not work through jit-gateway: the API server does not let the gateway act for the holder";
+    assert!(!waited.status.success() && why.contains(said), "{why}");
+    let ended = &front.end_of(&grant)["event"];
+    assert_eq!(ended["why"], "failed", "{ended}");
+    let trail = front.bastion.trail();
+    let facts: Vec<_> = trail.iter().filter(|fact| fact["grant"] == *grant).map(|fact| &fact["event"]).collect();
+    assert!(facts.iter().any(|event| event["reason"].as_str().is_some_and(|why| why.contains(said))), "{facts:?}");
+    assert!(facts.iter().all(|event| event["kind"] != "live"), "{facts:?}");
+    std::fs::write(&path, good).unwrap();
+    until("the gateway is its own user again", || works().then_some(()));
+    front.live("view");
 }

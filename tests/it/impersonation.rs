@@ -33,7 +33,7 @@ fn attended(options: Options) -> Bastion<'static> {
     bastion
 }
 
-/// Stands for a gateway that cuts nothing, at each daemon of this bastion.
+/// Stands for a gateway that cuts nothing and says that every grant works, at each daemon of this bastion.
 pub(crate) fn attend_feed(bastion: &Bastion<'_>) {
     let socket = bastion.dir.join("run/feed.sock");
     std::thread::spawn(move || {
@@ -58,6 +58,10 @@ fn attend(mut stream: UnixStream) -> std::io::Result<()> {
         if document["kind"] == "ended" {
             let cut = json!({ "kind": "cut", "grant": document["grant"], "streams": 0 });
             stream.write_all(format!("{cut}\n").as_bytes())?;
+        }
+        if document["kind"] == "prove" {
+            let proved = json!({ "kind": "proved", "grant": document["grant"] });
+            stream.write_all(format!("{proved}\n").as_bytes())?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use jitd::cluster::{Cluster, Endpoint};
 use jitd::config::{Config, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
 
-use jitd::gateway::{Cut, Reached};
+use jitd::gateway::{Cut, Order, Reached};
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::{Rates, Times};
@@ -266,13 +266,20 @@ impl Drop for Stage {
     }
 }
 
-/// A gateway that cuts everything it is told to cut. The real one is not simulated.
+/// A gateway that cuts everything it is told to cut, and proves everything. The real one is not simulated.
 fn attend(broker: &Broker) {
     let reached = Reached { server: "https://gateway.example".to_owned(), certificate_authority: String::new() };
     let mut connection = broker.gateway().connect(reached, broker.sites().map(|(name, _)| name.clone()).collect());
     tokio::spawn(async move {
-        while let Some(end) = connection.end().await {
-            end.cut(Cut { streams: 0, log: Some(LogHead { lines: 1, sha256: "a".repeat(64) }) });
+        while let Some(order) = connection.order().await {
+            match order {
+                Order::End(end) => {
+                    end.cut(Cut { streams: 0, log: Some(LogHead { lines: 1, sha256: "a".repeat(64) }) });
+                }
+                Order::Prove(proof) => proof.proved(None),
+                // The simulated daemon has no sessions.
+                Order::Delete(_) => {}
+            }
         }
     });
 }

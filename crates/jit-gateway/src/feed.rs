@@ -1,8 +1,8 @@
 //! The connection to `jitd`: what is live, what ended, and that the daemon is there.
 //!
 //! ```text
-//!  connect ─► hello ─► snapshot ─► live, ended, alive … ─► lost: connect again, a new snapshot
-//!                                        └► cut             silent past the lease: everything ends
+//!  connect ─► hello ─► snapshot ─► prove, live, ended, alive … ─► lost: connect again, a new snapshot
+//!                                    └► proved   └► cut            silent past the lease: everything ends
 //! ```
 //! Between two connections access continues for the lease, so that a restart of the daemon cuts nothing.
 
@@ -15,12 +15,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, LogHead};
+use jit_dial::ApiServer;
 use jit_wire::feed::{self, Documents, FromDaemon, FromGateway, LEASE_SECONDS, LONGEST_OF_DAEMON, VERSION};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::grants::Grants;
+use crate::headers::Identity;
+use crate::proof::prove;
 use crate::record::{Recorder, Removed};
 
 /// The pause before another attempt to connect.
@@ -37,6 +40,8 @@ pub type Authorities = BTreeMap<ClusterName, String>;
 
 /// What was done of what jitd said.
 enum Done {
+    /// The API server was asked about a grant that is not live yet; why it does not work, if it does not.
+    Proved { grant: GrantId, why_not: Option<String> },
     /// A grant was cut; how many requests were running, and where its log stands.
     Cut { grant: GrantId, streams: u32, log: Option<LogHead> },
     /// What was kept of a grant is deleted.
@@ -51,6 +56,8 @@ pub struct Feed {
     pub hello: FromGateway,
     /// Where the authorities are published.
     pub authorities: watch::Sender<Authorities>,
+    /// The clusters' API servers, for proofs.
+    clusters: BTreeMap<ClusterName, ApiServer>,
     recorder: Arc<Recorder>,
     clock: fn() -> Timestamp,
     heard: Instant,
@@ -65,10 +72,11 @@ impl Feed {
         grants: Arc<Grants>,
         hello: FromGateway,
         authorities: watch::Sender<Authorities>,
+        clusters: BTreeMap<ClusterName, ApiServer>,
         recorder: Arc<Recorder>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        Self { grants, hello, authorities, recorder, clock, heard: Instant::now(), silent: true }
+        Self { grants, hello, authorities, clusters, recorder, clock, heard: Instant::now(), silent: true }
     }
 
     /// Follows the daemon at `socket`. Never returns.
@@ -119,6 +127,9 @@ impl Feed {
                     Done::Deleted { grant, files, bytes, log } => {
                         told.remove(&grant);
                         feed::write(&mut writer, &FromGateway::Deleted { grant, files, bytes, log }).await?;
+                    }
+                    Done::Proved { grant, why_not } => {
+                        feed::write(&mut writer, &FromGateway::Proved { grant, why_not }).await?;
                     }
                     Done::Cut { grant, streams, log } => {
                         // More may have been told while this one was on its way; a head never goes back.
@@ -190,7 +201,8 @@ impl Feed {
 
     fn take(&mut self, document: FromDaemon, next: &mut u64, done: &mpsc::UnboundedSender<Done>) -> Result<(), Error> {
         let number = match &document {
-            FromDaemon::Live { number, .. }
+            FromDaemon::Prove { number, .. }
+            | FromDaemon::Live { number, .. }
             | FromDaemon::Ended { number, .. }
             | FromDaemon::Delete { number, .. }
             | FromDaemon::Alive { number } => *number,
@@ -204,6 +216,23 @@ impl Feed {
         *next = number.saturating_add(1);
         self.heard();
         match document {
+            FromDaemon::Prove { grant, user, cluster, reviews, .. } => {
+                let (server, done) = (self.clusters.get(&cluster).cloned(), done.clone());
+                tokio::spawn(async move {
+                    let proved = match &server {
+                        Some(server) => {
+                            let (id, group) = (grant.as_str(), grant.group());
+                            prove(server, &Identity { user: &user, group: &group, grant: id }, &reviews).await
+                        }
+                        None => Err(format!("the gateway is not configured for cluster {cluster}")),
+                    };
+                    if let Err(why) = &proved {
+                        tracing::error!(%grant, %cluster, why, "a grant does not work through this gateway");
+                    }
+                    // The connection may be gone; jitd takes that for a no.
+                    let _ = done.send(Done::Proved { grant, why_not: proved.err() });
+                });
+            }
             FromDaemon::Live { grant, .. } => self.grants.set(grant, (self.clock)()),
             FromDaemon::Ended { grant, .. } => {
                 let (grants, recorder, done) = (Arc::clone(&self.grants), Arc::clone(&self.recorder), done.clone());

@@ -14,7 +14,8 @@
 //! - [`listener`]: connections, from the handshake to the cut; `newcomers`: those whose caller is not known yet
 //! - [`caller`]: the person and the grant in a client certificate
 //! - [`request`]: what a path means, as Kubernetes reads it; [`headers`]: which headers pass
-//! - [`upstream`]: connections to one API server for one client; `settling`: asks again while a grant is new
+//! - [`upstream`]: connections to one API server for one client; `settling`: asks again while a grant is new; `proof`: asks
+//!   whether a grant works, before `jitd` says that it is live
 //! - [`tunnel`]: upgraded connections, byte by byte; `frames`: the frames of a WebSocket as they pass; [`socket`]: a stream
 //!   that can be reset while it is in use
 //! - `restrict`: what is refused because the terms of the grant say so; `ports`: the ports of a port-forward in its streams
@@ -33,6 +34,7 @@ pub mod headers;
 pub mod listener;
 mod newcomers;
 mod ports;
+mod proof;
 pub mod record;
 pub mod request;
 mod restrict;

@@ -519,7 +519,7 @@ impl Connection {
 
 /// What the API server writes when it refuses an impersonation, in JSON and in protobuf
 /// (`apiserver/pkg/endpoints/filters/impersonation`).
-const IMPERSONATE: &[u8] = b"cannot impersonate";
+pub(crate) const IMPERSONATE: &[u8] = b"cannot impersonate";
 
 /// What came back of a request.
 enum Sent {
@@ -549,7 +549,7 @@ async fn unfollowed(parts: http::response::Parts, body: Incoming, why: &str) -> 
 }
 
 /// A short body.
-async fn whole(body: Incoming) -> Result<Bytes, Refused> {
+pub(crate) async fn whole(body: Incoming) -> Result<Bytes, Refused> {
     let whole = Limited::new(body, LARGEST_REFUSAL).collect().await;
     let whole = whole.map_err(|error| {
         Refused::new(StatusCode::BAD_GATEWAY, format!("the API server's answer broke off: {error}"))
@@ -557,7 +557,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Refused> {
     Ok(whole.to_bytes())
 }
 
-fn contains(bytes: &[u8], words: &[u8]) -> bool {
+pub(crate) fn contains(bytes: &[u8], words: &[u8]) -> bool {
     bytes.windows(words.len()).any(|window| window == words)
 }
 

@@ -119,7 +119,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
         };
         let grants = Arc::new(Grants::default());
         let (authorities, known) = watch::channel(Authorities::new());
-        let feed = Feed::new(Arc::clone(&grants), hello, authorities, Arc::clone(&recorder), CLOCK);
+        let servers = clusters.clone();
+        let feed = Feed::new(Arc::clone(&grants), hello, authorities, servers, Arc::clone(&recorder), CLOCK);
         let gateway = Arc::new(Gateway::new(grants, clusters, serving, known, Arc::clone(&recorder), CLOCK));
         tracing::info!(server = config.server, "ready");
         // Without systemd nobody listens.

@@ -59,7 +59,7 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`].
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
-        let (head, body) = self.addressed(request, true).await?.into_parts();
+        let (head, body) = addressed(&self.server, request, Protocol::Http2).await?.into_parts();
         // hyper reports a GOAWAY that comes while it hands a request over in the same way, although the head may have left by
         // then. Without its body such a request is none; one that has no body could be processed twice.
         let is_repeatable = head.method.is_safe() || !body.is_end_stream();
@@ -90,7 +90,7 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`].
     pub async fn upgrade(&self, request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
-        let request = self.addressed(request, false).await?;
+        let request = addressed(&self.server, request, Protocol::Http1).await?;
         let stream = self.server.connect(Protocol::Http1).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
         self.drive(connection.with_upgrades());
@@ -100,24 +100,6 @@ impl Upstream {
     /// To be called when the API server answered 401.
     pub fn refused(&self) {
         self.server.refused();
-    }
-
-    /// The request with the address of the API server and the gateway's own credential.
-    async fn addressed(&self, mut request: Request<Body>, is_http2: bool) -> Result<Request<Body>, UpstreamError> {
-        let authorization = self.server.authorization().await?;
-        let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        let authority = self.server.authority();
-        if is_http2 {
-            *request.uri_mut() = Uri::builder().scheme("https").authority(authority).path_and_query(path).build()?;
-        } else {
-            *request.uri_mut() = Uri::builder().path_and_query(path).build()?;
-            let host = header::HeaderValue::from_str(authority).map_err(http::Error::from)?;
-            request.headers_mut().insert(header::HOST, host);
-        }
-        if let Some(authorization) = authorization {
-            request.headers_mut().insert(header::AUTHORIZATION, authorization);
-        }
-        Ok(request)
     }
 
     /// The connection, made anew when there is none that takes another request.
@@ -155,6 +137,31 @@ impl Upstream {
         let ended = self.live.ended().clone();
         tokio::spawn(async move { ended.run_until_cancelled(connection).await });
     }
+}
+
+/// The request with the address of the API server and the gateway's own credential.
+pub(crate) async fn addressed(
+    server: &ApiServer,
+    mut request: Request<Body>,
+    protocol: Protocol,
+) -> Result<Request<Body>, UpstreamError> {
+    let authorization = server.authorization().await?;
+    let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+    let authority = server.authority();
+    match protocol {
+        Protocol::Http2 => {
+            *request.uri_mut() = Uri::builder().scheme("https").authority(authority).path_and_query(path).build()?;
+        }
+        Protocol::Http1 => {
+            *request.uri_mut() = Uri::builder().path_and_query(path).build()?;
+            let host = header::HeaderValue::from_str(authority).map_err(http::Error::from)?;
+            request.headers_mut().insert(header::HOST, host);
+        }
+    }
+    if let Some(authorization) = authorization {
+        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+    }
+    Ok(request)
 }
 
 /// Forgets a connection that takes no more requests. One that is handed over at that very moment stays in hyper's channel,

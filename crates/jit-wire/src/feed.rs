@@ -1,8 +1,8 @@
 //! The feed: what `jitd` and `jit-gateway` tell each other over a Unix socket of their own, one JSON document per line.
 //!
 //! ```text
-//!  jit-gateway ─► hello, then logged, cut, deleted …           (how people reach it, where its logs stand, what it did)
-//!  jitd        ─► snapshot, then live, ended, delete, alive …  (what may be used, what is to be deleted; a heartbeat)
+//!  jit-gateway ─► hello, then proved, logged, cut, deleted …         (how people reach it, where its logs stand, what it did)
+//!  jitd        ─► snapshot, then prove, live, ended, delete, alive …  (what may be used, what is to be deleted; a heartbeat)
 //! ```
 //! A side that reads a version, a kind or a field that it does not know closes the connection. Numbers belong to one
 //! connection: the first document after the snapshot has the snapshot's number plus one, and a gap means that the reader
@@ -14,6 +14,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
@@ -21,7 +22,7 @@ use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, LogHead, SessionTerms};
 
 /// The version of the feed. Both sides must have the same.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The longest document of the gateway, in bytes: a hello with a certificate takes under 4 KiB.
 pub const LONGEST_OF_GATEWAY: usize = 64 * 1024;
@@ -69,6 +70,14 @@ pub enum FromGateway {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log: Option<LogHead>,
     },
+    /// Whether the API server allows what [`FromDaemon::Prove`] asks.
+    Proved {
+        /// The grant.
+        grant: GrantId,
+        /// Why it does not, or cannot be asked; absent if it allows all of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why_not: Option<String>,
+    },
     /// A grant ended here: nothing of it goes on.
     Cut {
         /// The grant.
@@ -95,6 +104,21 @@ pub enum FromDaemon {
         clusters: Vec<GatewayCluster>,
         /// The live grants in these clusters.
         grants: Vec<LiveGrant>,
+    },
+    /// A grant is about to become live. The gateway asks the API server over its own connection and in the holder's name
+    /// whether it allows this, until it does, and answers with [`FromGateway::Proved`]. It lets nothing through yet.
+    Prove {
+        /// One more than that of the document before.
+        number: u64,
+        /// The grant.
+        grant: GrantId,
+        /// The user in its certificates, `jit:<person>`.
+        user: String,
+        /// Its cluster.
+        cluster: ClusterName,
+        /// The specs of the `SelfSubjectAccessReview`s, which are passed on as they are
+        /// (<https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/self-subject-access-review-v1/>).
+        reviews: Vec<Value>,
     },
     /// A grant became live, or its window has another end.
     Live {
@@ -219,11 +243,18 @@ mod tests {
         let cluster = GatewayCluster { name: "managed".parse().unwrap(), authority: "PEM".to_owned() };
         let of_daemon = [
             FromDaemon::Snapshot { version: VERSION, number: 7, clusters: vec![cluster], grants: vec![grant.clone()] },
-            FromDaemon::Live { number: 8, grant: grant.clone() },
-            FromDaemon::Ended { number: 9, grant: grant.id.clone() },
-            FromDaemon::Delete { number: 10, grant: grant.id.clone() },
-            FromDaemon::Alive { number: 11 },
-            FromDaemon::Refused { why: "version 5".to_owned() },
+            FromDaemon::Prove {
+                number: 8,
+                grant: grant.id.clone(),
+                user: grant.user.clone(),
+                cluster: grant.cluster.clone(),
+                reviews: vec![serde_json::json!({ "resourceAttributes": { "verb": "get", "resource": "pods" } })],
+            },
+            FromDaemon::Live { number: 9, grant: grant.clone() },
+            FromDaemon::Ended { number: 10, grant: grant.id.clone() },
+            FromDaemon::Delete { number: 11, grant: grant.id.clone() },
+            FromDaemon::Alive { number: 12 },
+            FromDaemon::Refused { why: "version 6".to_owned() },
         ];
         let of_gateway = [
             FromGateway::Hello {
@@ -234,6 +265,8 @@ mod tests {
             },
             FromGateway::Logged { grant: grant.id.clone(), log: log.clone() },
             FromGateway::Deleted { grant: grant.id.clone(), files: 2, bytes: 4096, log: Some(log.clone()) },
+            FromGateway::Proved { grant: grant.id.clone(), why_not: None },
+            FromGateway::Proved { grant: grant.id.clone(), why_not: Some("denied".to_owned()) },
             FromGateway::Cut { grant: grant.id, streams: 3, log: Some(log) },
         ];
         let mut lines = String::new();
