@@ -5,7 +5,7 @@
 //! and the way from the API server to the kubelets. `check` calls it.
 
 use super::{Check, GATEWAY};
-use crate::cluster::{ClusterError, WebSocket};
+use crate::cluster::{Cluster, ClusterError, WebSocket};
 use crate::grant::policy::Policy;
 use crate::manifest;
 use crate::rbac::risk::ServerVersion;
@@ -67,7 +67,7 @@ impl Check<'_> {
 }
 
 impl Needed {
-    fn by(policy: &Policy, cluster: &crate::cluster::Cluster) -> Self {
+    fn by(policy: &Policy, cluster: &Cluster) -> Self {
         let mut needed = Self::default();
         for (rule, terms) in policy.sessions(cluster.name()) {
             let lists = [(terms.follow_sessions(), &mut needed.consoles), (terms.limit_ports(), &mut needed.ports)];
