@@ -121,10 +121,11 @@ impl Plane {
         })
     }
 
-    /// The shared one whose API server knows only the verb `impersonate`, like every one before 1.36.
+    /// The shared one whose API server behaves like one of Kubernetes 1.33, the oldest that it can: it knows only the verb
+    /// `impersonate`, like every one before 1.36.
     pub(crate) fn unconstrained() -> &'static Self {
         static OLD: OnceLock<Plane> = OnceLock::new();
-        OLD.get_or_init(|| Self::start_with(&["--feature-gates", "ConstrainedImpersonation=false"]))
+        OLD.get_or_init(|| Self::start_with(&["--emulate", "1.33"]))
     }
 
     /// One of its own, for a test that leaves it in disorder.

@@ -1,4 +1,4 @@
-//! A cluster whose API server knows no limits for impersonation, like every one before Kubernetes 1.36: a grant lets the
+//! A cluster whose API server behaves as Kubernetes 1.33 did and knows no limits for impersonation, like every one before 1.36: a grant lets the
 //! gateway act as its holder by the verb `impersonate`, for exactly these names. `impersonation` shows the same with
 //! limits.
 
@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, Key, Options, path};
-use crate::gateway::{Front, kubectl_works};
+use crate::bastion::{ALICE, BOB, Bastion, Key, Options, path, text};
+use crate::gateway::{Front, kubectl_works, with_a_pod};
 use crate::impersonation::{
     RBAC, Thief, attend_feed, gateway_bound, group, made_for, objects, through_gateway, until_roles_are_fenced,
 };
@@ -139,11 +139,23 @@ fn a_grant_ends_as_it_was_made_when_impersonation_changes() {
     assert_eq!(kinds, [json!("unconstrained"), Value::Null]);
 }
 
-/// The real clients, and the real gateway.
+/// The real clients, and the real gateway: also an exec, in both of its forms, which ends with its grant.
 #[test]
 fn kubectl_works_through_the_gateway_without_limits() {
     let front = Front::told(Plane::unconstrained(), ", impersonation: unconstrained");
     kubectl_works(&front);
+    let grant = with_a_pod(&front, "exec sleep 300");
+    for way in ["true", "false"] {
+        let mut command = front.kubectl(&grant, &["exec", "web-0", "--", "sh", "-c", "echo out; exit 7"]);
+        let done = command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", way).output().unwrap();
+        let said = (done.status.code(), text(&done.stdout));
+        assert_eq!(said, (Some(7), "out\n".to_owned()), "{way}: {}", text(&done.stderr));
+    }
+    let (exec, _out) = front.streams(&grant, &["exec", "web-0", "--", "sh", "-c", "echo out; exec sleep 300"]);
+    front.says(ALICE, &["end", &grant]);
+    let done = exec.wait_with_output().unwrap();
+    let why = text(&done.stderr);
+    assert!(!done.status.success() && why.contains(&format!("jit: grant {grant} has ended")), "{why}");
     assert!(!front.log().contains("ERROR"), "{}", front.log());
 }
 

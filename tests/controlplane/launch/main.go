@@ -22,8 +22,8 @@
 //
 // DIR/tokens.csv holds the users that log in with a token.
 //
-// --feature-gates are those of the API server, for a cluster that lacks what is on
-// by default. --second starts another API server on the same etcd, whose address is
+// --emulate is the version whose behaviour the API server has, at most three minor
+// ones older than its own, which it still tells. --second starts another API server on the same etcd, whose address is
 // `second` in the line of JSON: what one of them knows, the other learns a moment
 // later. It is neither stopped nor started by a signal.
 //
@@ -56,7 +56,7 @@ func main() {
 	bin := flag.String("bin", "", "`DIR` with etcd, kube-apiserver and kube-controller-manager")
 	dir := flag.String("dir", "", "state `DIR`, made if missing; its content is reused")
 	port := flag.Int("port", 0, "the API server's port; 0 is the one used before in DIR, or a free one")
-	featureGates := flag.String("feature-gates", "", "the API server's feature gates, as `NAME=BOOL,…`")
+	emulate := flag.String("emulate", "", "the `VERSION` whose behaviour the API server has, such as 1.33")
 	second := flag.Bool("second", false, "start a second API server")
 	untilStdinCloses := flag.Bool("until-stdin-closes", false, "stop at the end of stdin")
 	flag.Func("client-ca", "PEM `FILE` of roots to accept client certificates from (repeatable)", func(file string) error {
@@ -81,20 +81,20 @@ func main() {
 		}()
 	}
 
-	if err := run(alive, end, *bin, *dir, *port, clientCAs, *featureGates, *second); err != nil && !errors.Is(err, errAsked) {
+	if err := run(alive, end, *bin, *dir, *port, clientCAs, *emulate, *second); err != nil && !errors.Is(err, errAsked) {
 		fmt.Fprintf(os.Stderr, "launch: %v\n", err)
 		os.Exit(1)
 	}
 }
 
 // run returns when alive ends, with its cause, or when a start failed.
-func run(alive context.Context, end context.CancelCauseFunc, bin, dir string, port int, clientCAs []string, featureGates string, second bool) error {
+func run(alive context.Context, end context.CancelCauseFunc, bin, dir string, port int, clientCAs []string, emulate string, second bool) error {
 	stopServer, startServer := arrival(syscall.SIGUSR1), arrival(syscall.SIGUSR2)
 	p, err := prepare(bin, dir, port, clientCAs)
 	if err != nil {
 		return err
 	}
-	p.died, p.featureGates = end, featureGates
+	p.died, p.emulate = end, emulate
 	defer p.stop()
 	if err := p.start(alive); err != nil {
 		return err

@@ -28,7 +28,7 @@ type plane struct {
 	// Empty if there is none.
 	secondServer string
 	etcdURL      string
-	featureGates string
+	emulate      string
 	died         func(error)
 
 	etcd, apiserver, second, controllers *child
@@ -219,8 +219,8 @@ func (p *plane) serverFlags(port int, audit string) []string {
 		"--profiling=false",
 		"--v=1",
 	}
-	if p.featureGates != "" {
-		flags = append(flags, "--feature-gates="+p.featureGates)
+	if p.emulate != "" {
+		flags = append(flags, "--emulated-version="+p.emulate)
 	}
 	return flags
 }
