@@ -109,6 +109,7 @@ fn a_request_is_explained_with_every_rule_that_came_near() {
          ask          by rule `payments`\napproval     1 of payments-leads\nat most      10m, extensions included\npending      as config.yaml says\n\
          collect      as config.yaml says\ncertificate  as config.yaml says\n\
          narrow       to the role as it is\ndrift        a changed role ends the grant\n\
+         notify       payments-leads to answer; the requester of what becomes of it\n\
          record       each request, without content, of clusters behind the gateway\n",
     );
     assert!(told.contains("the risk of role view is not judged here") && told.contains("hint: "), "{told}");

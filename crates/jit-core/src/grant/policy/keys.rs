@@ -263,6 +263,13 @@ const RULE: Object = Object {
             "approval steps, all of which are needed; one person counts in one step only",
         ),
         key("preApproved", May, &Shape::True, "no approval is needed"),
+        key(
+            "notify",
+            May,
+            GROUPS,
+            "groups that `jit-notify` also tells of each request and what becomes of it, where it has channels for them. They \
+             may do nothing more for that. Those who have to answer, and the requester, are told anyway",
+        ),
         key("pending", May, LONG, "how long a request waits for approval; without it `times.answer` of `config.yaml`"),
         key(
             "collect",
@@ -414,6 +421,13 @@ const FIELD: Object = object(&[
     key("choices", May, &Shape::List(&Shape::Text(FIELD_VALUE), 1), "the allowed values, for the type `choice`"),
     key("required", Default("false"), &Shape::Flag, "whether a request must have the field"),
     key("prompt", May, &Shape::Text(SENTENCE), "the question that the requester is shown"),
+    key(
+        "private",
+        Default("false"),
+        &Shape::Flag,
+        "whether the value stays on this host: `jit-notify` sends it to nobody. Who may see the request sees it in \
+         `jit-login`, and the trail has it",
+    ),
 ]);
 
 const STEP: Object = object(&[
@@ -639,6 +653,7 @@ mod tests {
             (Source::Policy, "rules[].refuse", written(String::new())),
             (Source::Policy, "rules[].reason.minLength", rule.reason.as_ref().unwrap().min_length.max(1).to_string()),
             (Source::Policy, "rules[].fields[].required", rule.fields.iter().any(|field| field.required).to_string()),
+            (Source::Policy, "rules[].fields[].private", rule.fields.iter().any(|field| field.is_private).to_string()),
             (Source::Policy, "rules[].approval[].count", rule.steps.first().unwrap().count.to_string()),
             (Source::Policy, "rules[].breakGlass.review.count", review.steps.first().unwrap().count.to_string()),
             (Source::Policy, "limits.afterDenial", limits.after_denial.unwrap().to_string()),

@@ -32,7 +32,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
-use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
+use super::request::{AccessRequest, ClusterName, FieldName, Namespace, Person, RoleRef, Window};
 use super::{Keep, Record, SessionTerms, reading};
 use crate::rbac::risk::{Assessment, Classified};
 use crate::rbac::role;
@@ -342,6 +342,9 @@ pub struct Terms {
     /// The groups whose members may read recordings, if the rule names them; they may see the grant, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<Vec<String>>,
+    /// What `jit-notify` may tell, and whom, if the rule says so; in a box, because most rules say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telling: Option<Box<Telling>>,
     /// The allowed namespaces, if they depend on labels, which may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelTerms>,
@@ -350,7 +353,40 @@ pub struct Terms {
     pub break_glass: Option<BreakGlass>,
 }
 
+/// What a rule says about messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Telling {
+    /// Groups that are told of the request beside those that have to answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
+    /// Fields whose values stay on this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<FieldName>,
+}
+
+impl Telling {
+    /// What the rule says; `None` if it says nothing.
+    fn of(rule: &Rule) -> Option<Box<Self>> {
+        let private = rule.fields.iter().filter(|field| field.is_private).map(|field| field.name.clone());
+        let telling = Self { notify: rule.notify.clone(), private: private.collect() };
+        (telling != Self::default()).then(|| Box::new(telling))
+    }
+}
+
 impl Terms {
+    /// Groups that are told of the request beside those that have to answer.
+    #[must_use]
+    pub fn notify(&self) -> &[String] {
+        self.telling.as_ref().map_or(&[], |telling| &telling.notify)
+    }
+
+    /// Fields whose values no message may have.
+    #[must_use]
+    pub fn private(&self) -> &[FieldName] {
+        self.telling.as_ref().map_or(&[], |telling| &telling.private)
+    }
+
     /// The groups of all steps, without duplicates: those who may answer.
     #[must_use]
     pub fn groups(&self) -> Vec<&str> {
@@ -382,8 +418,13 @@ impl Terms {
                 }
                 .to_owned(),
             ),
+            ("notify", self.told()),
             ("record", self.recorded()),
         ];
+        if !self.private().is_empty() {
+            let names: Vec<&str> = self.private().iter().map(FieldName::as_str).collect();
+            sentences.push(("private", format!("no message has the value of {}", names.join(", "))));
+        }
         sentences.extend(self.sessions.refuse.iter().map(|restriction| ("refuse", restriction.describe())));
         if self.sessions.record == Record::Required {
             sentences.push(("recordings", reading::describe(self.readers.as_deref())));
@@ -392,6 +433,23 @@ impl Terms {
             sentences.push(("break-glass", format!("{}, {}", glass.waits(), glass.lasts())));
         }
         sentences
+    }
+
+    /// Whom `jit-notify` tells, where it has channels for them.
+    fn told(&self) -> String {
+        let mut told = Vec::new();
+        let answering = self.groups();
+        if !answering.is_empty() {
+            told.push(format!("{} to answer", answering.join(", ")));
+        }
+        if let Some(glass) = &self.break_glass {
+            told.push(format!("{} to review break-glass", without_repeats(&glass.review.steps).join(", ")));
+        }
+        told.push("the requester of what becomes of it".to_owned());
+        if !self.notify().is_empty() {
+            told.push(format!("{} to know", self.notify().join(", ")));
+        }
+        told.join("; ")
     }
 
     /// What is recorded, where nobody said yet whether people go through the gateway.
@@ -608,6 +666,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         drift: rule.drift,
         sessions,
         readers: rule.readers.clone(),
+        telling: Telling::of(rule),
         labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))),
         break_glass,
     })

@@ -182,6 +182,7 @@ impl Policy {
             sessions.refuse.iter().map(|one| format!("`{}`: {}", one.name, one.says())).collect();
         tell("refuse", (!refused.is_empty()).then(|| refused.join("; ")));
         tell("readers", rule.readers.as_ref().map(|readers| reading::describe(Some(readers))));
+        tell("notify", (!rule.notify.is_empty()).then(|| rule.notify.join(", ")));
         tell("breakGlass", rule.break_glass.as_ref().map(|glass| format!("{} {}", glass.waits(), glass.lasts())));
         Offer { rule: rule.name.clone(), terms, longest: rule.max_duration }
     }
@@ -228,7 +229,9 @@ fn describe_field(field: &Field) -> String {
         }
     };
     let pattern = field.pattern.as_ref().map_or(String::new(), |pattern| format!(" like `{pattern}`"));
-    format!("{} ({kind}{pattern}{})", field.name, if field.required { ", required" } else { "" })
+    let required = if field.required { ", required" } else { "" };
+    let private = if field.is_private { ", private" } else { "" };
+    format!("{} ({kind}{pattern}{required}{private})", field.name)
 }
 
 /// The steps in words, for people.

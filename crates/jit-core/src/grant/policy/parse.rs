@@ -414,6 +414,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         start_within: parsed(node, "startWithin"),
         drift: if text(node, "drift").as_deref() == Some("warn") { Drift::Warn } else { Drift::Revoke },
         sessions,
+        notify: each(node, "notify"),
         readers: node.get("readers").map(|_| each(node, "readers")),
         break_glass,
     })
@@ -482,6 +483,7 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
             pattern: text(item, "pattern").and_then(|pattern| regex(&pattern).ok()),
             required: is_true(item, "required"),
             prompt: text(item, "prompt"),
+            is_private: is_true(item, "private"),
         });
     }
     fields

@@ -42,6 +42,7 @@ pub struct Rule {
     pub start_within: Option<Window>,
     pub drift: Drift,
     pub sessions: SessionTerms,
+    pub notify: Vec<String>,
     pub readers: Option<Vec<String>>,
     pub break_glass: Option<BreakGlass>,
 }
@@ -70,6 +71,8 @@ pub struct Field {
     pub required: bool,
     /// The prompt for the requester.
     pub prompt: Option<String>,
+    /// Whether the value is for nobody beyond this host.
+    pub is_private: bool,
 }
 
 /// The type of the value of a [`Field`].

@@ -469,6 +469,26 @@ fn usual_terms_of_sessions_are_not_written() {
     );
 }
 
+/// Whom messages reach, and what none of them has, is part of the terms; a rule that says nothing writes nothing.
+#[test]
+fn the_rule_says_who_is_told_and_what_is_not() {
+    let said = |rule: &str| {
+        let terms = Moment::usual().terms(&read(&with(rule)), &ask());
+        let written = serde_json::to_value(&terms).unwrap();
+        assert_eq!(serde_json::from_value::<Terms>(written.clone()).unwrap(), terms);
+        let sentence = |key: &str| terms.sentences().into_iter().find(|(word, _)| *word == key).map(|(_, said)| said);
+        (written.get("telling").cloned(), sentence("notify").unwrap(), sentence("private"))
+    };
+    let (written, told, private) = said("");
+    assert_eq!((written, private), (None, None));
+    assert!(told.ends_with(" to answer; the requester of what becomes of it"), "{told}");
+    let fields = "fields: [{name: patient, type: text, private: true}, {name: ticket, type: text}]";
+    let (written, told, private) = said(&format!("notify: [owners, sre]\n{fields}"));
+    assert_eq!(written.unwrap(), json!({ "notify": ["owners", "sre"], "private": ["patient"] }));
+    assert!(told.ends_with("of what becomes of it; owners, sre to know"), "{told}");
+    assert_eq!(private.unwrap(), "no message has the value of patient");
+}
+
 /// What is refused: what the guardrails say for every rule, then what the rule says. All of it is shown, and compared.
 #[test]
 fn a_guardrail_refuses_more_than_the_rule() {
