@@ -36,7 +36,7 @@ pub(super) fn of_grant(grant: &Grant) -> Audience {
     if let Some(glass) = grant.glass.as_ref().filter(|glass| glass.owed) {
         ask(glass::steps(grant), &glass.reviewers());
     }
-    Audience { to_answer, ..NOBODY }
+    Audience { to_answer, to_know_groups: grant.terms.notify().to_vec(), ..NOBODY }
 }
 
 /// Whether the requester has to know of it. The steps between an approval and live access are the daemon's own affair.
@@ -65,6 +65,7 @@ fn tells_requester(event: &Event) -> bool {
         | Event::Resumed
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
+        | Event::Notified { .. }
         | Event::Requested(_)
         | Event::Withdrawn
         | Event::Refused { .. }

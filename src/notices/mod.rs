@@ -4,10 +4,13 @@
 //!  trail ──► facts after the reader's number, each with its grant as it was then ──► whom it concerns ══► jit-notify
 //!    ▲                                                                               in one sentence
 //!  ledger: "something was appended" wakes it; so does a clock, for what was stored late
+//!
+//!  jit-notify ══► hashes of what receivers took ──► `notified` in the trail
 //! ```
 //! It decides nothing and waits for nobody: each reader has a connection of its own and reads the trail for itself. One that
 //! does not read is disconnected, and continues later after the last fact that it has.
 
+mod allowance;
 mod audience;
 mod says;
 
@@ -19,15 +22,16 @@ use jiff::Timestamp;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use self::allowance::Allowance;
 use crate::broker::Broker;
-use crate::grant::{Event, Grant, Shown};
+use crate::grant::{Author, Event, Grant, SentText, Shown};
 use crate::hint::Hint;
 use crate::ledger::{Folded, LedgerError, Told};
 use crate::wire::feed::{self, Documents};
 use crate::wire::notice::{
-    Audience, FromDaemon, FromNotify, HEARTBEAT_SECONDS, LONGEST_OF_NOTIFY, Notice, Open, Start, VERSION,
+    Audience, FromDaemon, FromNotify, HEARTBEAT_SECONDS, LONGEST_OF_NOTIFY, MOST_TEXTS, Notice, Open, Start, VERSION,
 };
 use crate::wire::{DrainingView, GrantView, SessionsView};
 
@@ -64,6 +68,7 @@ enum EndOfReading {
 /// Serves the socket of `jit-notify`. Never returns.
 pub async fn serve(listener: UnixListener, source: Source) {
     let (source, places) = (Arc::new(source), Arc::new(Semaphore::new(READERS)));
+    let allowance = Arc::new(Allowance::new(Instant::now()));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -77,9 +82,9 @@ pub async fn serve(listener: UnixListener, source: Source) {
             tracing::warn!("more than {READERS} channels of jit-notify want the notices");
             continue;
         };
-        let source = Arc::clone(&source);
+        let (source, allowance) = (Arc::clone(&source), Arc::clone(&allowance));
         tokio::spawn(async move {
-            if let Err(why) = converse(stream, &source).await {
+            if let Err(why) = converse(stream, &source, &allowance).await {
                 tracing::info!(%why, "a channel of jit-notify is disconnected");
             }
             drop(place);
@@ -88,7 +93,7 @@ pub async fn serve(listener: UnixListener, source: Source) {
 }
 
 /// One connection, to its end.
-async fn converse(stream: UnixStream, source: &Source) -> Result<(), EndOfReading> {
+async fn converse(stream: UnixStream, source: &Source, allowance: &Allowance) -> Result<(), EndOfReading> {
     let account = stream.peer_cred()?.uid();
     let (reader, to) = stream.into_split();
     let mut writer = Writer(to);
@@ -104,6 +109,7 @@ async fn converse(stream: UnixStream, source: &Source) -> Result<(), EndOfReadin
             writer.refuse(format!("jitd speaks version {VERSION} of the notices, jit-notify {version}")).await?;
             return Err(EndOfReading::Reader("it speaks another version"));
         }
+        Some(FromNotify::Sent { .. }) => return Err(EndOfReading::Reader("it did not introduce itself first")),
         None => return Err(EndOfReading::Reader("it did not introduce itself")),
     };
     let ledger = source.broker.ledger();
@@ -135,44 +141,75 @@ async fn converse(stream: UnixStream, source: &Source) -> Result<(), EndOfReadin
             writer.write(&FromDaemon::Open(Box::new(open))).await?;
         }
     }
-    follow(source, writer, documents, after, appended).await
+    Following { source, allowance, writer, documents, reported: None }.follow(after, appended).await
 }
 
-/// Tells everything after `after`, until the reader is gone.
-async fn follow(
-    source: &Source,
-    mut writer: Writer,
-    mut documents: Documents<OwnedReadHalf>,
-    mut after: i64,
-    mut appended: tokio::sync::watch::Receiver<i64>,
-) -> Result<(), EndOfReading> {
-    let ledger = source.broker.ledger();
-    let mut folded = Folded::default();
-    let mut heartbeat = interval(Duration::from_secs(HEARTBEAT_SECONDS));
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        // Before reading: what is appended meanwhile wakes it again.
-        appended.mark_unchanged();
+/// A connection that is told everything.
+struct Following<'a> {
+    source: &'a Source,
+    allowance: &'a Allowance,
+    writer: Writer,
+    documents: Documents<OwnedReadHalf>,
+    /// What the reader reported, and when it may be recorded.
+    reported: Option<(Instant, Vec<SentText>)>,
+}
+
+impl Following<'_> {
+    /// Tells everything after `after`, until the reader is gone.
+    async fn follow(
+        mut self,
+        mut after: i64,
+        mut appended: tokio::sync::watch::Receiver<i64>,
+    ) -> Result<(), EndOfReading> {
+        let ledger = self.source.broker.ledger();
+        let mut folded = Folded::default();
+        let mut heartbeat = interval(Duration::from_secs(HEARTBEAT_SECONDS));
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let (told, next) = ledger.facts_after(after, folded).await?;
-            folded = next;
-            let Some(last) = told.last().map(|told| told.number) else { break };
-            for told in told {
-                if let Some(notice) = source.notice(told) {
-                    writer.write(&FromDaemon::Notice(Box::new(notice))).await?;
+            // Before reading: what is appended meanwhile wakes it again.
+            appended.mark_unchanged();
+            loop {
+                let (told, next) = ledger.facts_after(after, folded).await?;
+                folded = next;
+                let Some(last) = told.last().map(|told| told.number) else { break };
+                for told in told {
+                    if let Some(notice) = self.source.notice(told) {
+                        self.writer.write(&FromDaemon::Notice(Box::new(notice))).await?;
+                    }
                 }
+                after = last;
             }
-            after = last;
+            let due = self.reported.as_ref().map(|(due, _)| *due);
+            tokio::select! {
+                // The daemon stops when this is an error, and its sockets close.
+                grown = appended.changed() => grown.map_err(|_| EndOfReading::Reader("the daemon stops"))?,
+                _ = heartbeat.tick() => self.writer.write(&FromDaemon::Alive { number: after.unsigned_abs() }).await?,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.record().await?,
+                document = self.documents.next::<FromNotify>() => match document? {
+                    Some(FromNotify::Sent { texts }) => self.take(texts)?,
+                    Some(FromNotify::Hello { .. }) => return Err(EndOfReading::Reader("it introduced itself twice")),
+                    None => return Ok(()),
+                },
+            }
         }
-        tokio::select! {
-            // The daemon stops when this is an error, and its sockets close.
-            grown = appended.changed() => grown.map_err(|_| EndOfReading::Reader("the daemon stops"))?,
-            _ = heartbeat.tick() => writer.write(&FromDaemon::Alive { number: after.unsigned_abs() }).await?,
-            document = documents.next::<FromNotify>() => match document? {
-                Some(_) => return Err(EndOfReading::Reader("it introduced itself twice")),
-                None => return Ok(()),
-            },
+    }
+
+    fn take(&mut self, texts: Vec<SentText>) -> Result<(), EndOfReading> {
+        if self.reported.is_some() {
+            return Err(EndOfReading::Reader("it reports more before the last report is recorded"));
         }
+        if texts.is_empty() || texts.len() > MOST_TEXTS {
+            return Err(EndOfReading::Reader("it reports no texts, or too many at once"));
+        }
+        self.reported = Some((self.allowance.take(texts.len(), Instant::now()), texts));
+        Ok(())
+    }
+
+    /// Records what was reported. If that fails, the connection ends, and the reader reports it again.
+    async fn record(&mut self) -> Result<(), EndOfReading> {
+        let Some((_, texts)) = self.reported.take() else { return Ok(()) };
+        self.source.broker.ledger().note(&Author::Daemon, Event::Notified { texts }).await?;
+        Ok(self.writer.write(&FromDaemon::Recorded).await?)
     }
 }
 
@@ -180,8 +217,8 @@ impl Source {
     /// A fact as others may be told about it; `None` for one that nobody is told.
     fn notice(&self, told: Told) -> Option<Notice> {
         let Told { number, fact, grant, shown } = told;
-        // A grant in use has one every ten seconds.
-        if matches!(fact.event, Event::Logged { .. }) {
+        // A grant in use has one every ten seconds; and what was told is no news.
+        if matches!(fact.event, Event::Logged { .. } | Event::Notified { .. }) {
             return None;
         }
         Some(Notice {
@@ -208,6 +245,7 @@ impl Source {
         let mut view = if is_behind { view.behind_the_gateway() } else { view };
         view.rules = None;
         view.namespace_uids.clear();
+        view.fields.retain(|name, _| !grant.terms.private().iter().any(|private| private.as_str() == name));
         view
     }
 }
@@ -227,5 +265,10 @@ impl Writer {
 }
 
 /// Nobody.
-const NOBODY: Audience =
-    Audience { to_answer: Vec::new(), to_answer_people: Vec::new(), to_know: Vec::new(), to_administrators: false };
+const NOBODY: Audience = Audience {
+    to_answer: Vec::new(),
+    to_answer_people: Vec::new(),
+    to_know: Vec::new(),
+    to_know_groups: Vec::new(),
+    to_administrators: false,
+};

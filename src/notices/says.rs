@@ -78,7 +78,8 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
         | Event::Drained { .. }
         | Event::Resumed
         | Event::RequestRefused(_)
-        | Event::RefusalsCounted { .. } => of_daemon(fact, by),
+        | Event::RefusalsCounted { .. }
+        | Event::Notified { .. } => of_daemon(fact, by),
     }
 }
 

@@ -46,7 +46,7 @@ use readers::Readers;
 use simulation::Simulation;
 use sqlite::{hold, open_for_writing};
 use store::{Append, Store};
-pub use verify::{Report, deleted_sessions, export, log_heads, verify_file, verify_lines};
+pub use verify::{Report, deleted_sessions, export, log_heads, sent_texts, verify_file, verify_lines};
 use writer::Writer;
 pub use writer::{ANSWERS_WITHIN, Late};
 

@@ -19,7 +19,7 @@ use super::layout::{PRESENT, check_schema, create, layout};
 use super::projections::{follow, project};
 use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
-use crate::grant::{Grant, GrantId, LogHead};
+use crate::grant::{Event, Grant, GrantId, LogHead, SentText};
 
 /// The result of verifying a whole trail.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -159,6 +159,28 @@ pub fn deleted_sessions(path: &Path) -> Result<BTreeMap<GrantId, Timestamp>, Tra
             deleted.extend(entry.fact.grant.map(|grant| (grant, entry.fact.at)));
         }
         Ok(deleted)
+    };
+    work().map_err(|fault| fault.at(path))
+}
+
+/// What `jit-notify` reported that people were told, as the trail at `path` says, oldest first; only what is wanted. The trail
+/// itself is not verified.
+///
+/// # Errors
+/// [`TrailError`] if the file cannot be read.
+pub fn sent_texts(path: &Path, is_wanted: impl Fn(&SentText) -> bool) -> Result<Vec<SentText>, TrailError> {
+    let work = || -> Result<_, Fault> {
+        let reader = open_for_reading(path)?;
+        let mut sent = Vec::new();
+        let mut statement = reader.prepare("SELECT line FROM events WHERE kind = 'notified' ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let line = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            if let Event::Notified { texts } = parse(line)?.fact.event {
+                sent.extend(texts.into_iter().filter(&is_wanted));
+            }
+        }
+        Ok(sent)
     };
     work().map_err(|fault| fault.at(path))
 }

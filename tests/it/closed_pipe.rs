@@ -45,6 +45,8 @@ const JITD: &[&str] = &[
     "audit export",
     "audit sessions --folder SESSIONS",
     "audit sessions --folder SESSIONS -o json",
+    "audit notices",
+    "audit notices -o json",
     "audit play 0198 --folder SESSIONS",
     "scan DUMP",
     "scan DUMP -o json",

@@ -220,7 +220,7 @@ fn json_type(of: &str) -> String {
         "Window" => "duration",
         "i64" | "u64" | "usize" => "number",
         "bool" => "true or false",
-        "Clock" | "EndCause" | "EndProof" | "Impersonation" | "Verdict" | "Phase" => "word",
+        "About" | "Clock" | "EndCause" | "EndProof" | "Impersonation" | "Verdict" | "Phase" => "word",
         _ => "object",
     }
     .to_owned()
@@ -265,6 +265,7 @@ fn the_page_of_the_trail_has_every_event() {
     is_golden_part("trail.md", "events", &table);
 
     let recording = read(Path::new("crates/jit-core/src/grant/recording.rs"));
+    let sent = read(Path::new("crates/jit-core/src/grant/sent.rs"));
     let mut objects = String::new();
     for (title, source, head) in [
         ("`ask`", &request, "pub struct AccessRequest {"),
@@ -272,6 +273,7 @@ fn the_page_of_the_trail_has_every_event() {
         ("`decidedOn`", &source, "pub struct DecidedOn {"),
         ("an entry of `holds`", &source, "pub struct OtherGrant {"),
         ("`log` and `before`", &recording, "pub struct LogHead {"),
+        ("an entry of `texts`", &sent, "pub struct SentText {"),
     ] {
         objects += &format!("\n{title}:\n\n| field | value | meaning |\n|---|---|---|\n");
         for [name, of, said] in fields(item(source, head)) {

@@ -179,6 +179,81 @@ fn each_fact_says_whom_it_concerns() {
     assert_eq!(drained.body["data"]["says"], "root drained the daemon: no new access is granted");
 }
 
+/// The trail has the hash of each text that a channel got, and an auditor finds it there.
+#[test]
+fn the_trail_has_the_hash_of_what_people_were_told() {
+    let bastion = told(None);
+    let receiver = Receiver::taking();
+    let _notify = Notify::of(&bastion, &[("siem", &receiver)]);
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    assert_eq!(bastion.post(BOB, &path(&grant, "/deny"), &json!({ "reason": "not today" })).0, 200);
+    let story = story(&receiver, &grant, "grant.denied");
+    let notices = |more: &[&str]| {
+        let words: Vec<&str> = ["audit", "notices"].iter().chain(more).copied().collect();
+        bastion.jitd(&words)
+    };
+    let id = grant["id"].as_str().unwrap();
+    let listed = until("they are reported", || {
+        let listed: Value = serde_json::from_slice(&notices(&[id, "-o", "json"]).stdout).unwrap();
+        Some(listed["texts"].as_array().unwrap().clone()).filter(|texts| texts.len() == story.len())
+    });
+    for (text, got) in listed.iter().zip(&story) {
+        assert_eq!(
+            (&text["channel"], &text["about"], &text["seq"]),
+            (&json!("siem"), &json!("fact"), &json!(got.number()))
+        );
+        assert_eq!(text["sha256"], jitd::grant::digest::sha256_hex(&got.raw), "{text}");
+    }
+    let hash = listed[0]["sha256"].as_str().unwrap();
+    let shown = text(&notices(&["--sha256", hash]).stdout);
+    assert!(shown.contains(id) && shown.contains("siem"), "{shown}");
+    let unknown = notices(&["--sha256", &"0".repeat(64)]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("reported no text with this hash"), "{}", text(&unknown.stderr));
+    assert!(text(&bastion.jitd(&["audit", "verify"]).stdout).starts_with("the chain holds"));
+    assert!(receiver.taken().iter().all(|got| got.kind() != "daemon.notified"), "what was told is no news");
+}
+
+/// What a rule calls private leaves this host in no document, and the groups in its `notify` hear of the request.
+#[test]
+fn a_private_field_stays_and_the_groups_of_the_rule_are_told() {
+    let policy = "rules:
+- name: payments
+  who: [payments-oncall]
+  clusters: [play]
+  namespaces: [NS]
+  roles: [view]
+  maxDuration: 10m
+  approval: [{groups: [payments-leads]}]
+  notify: [auditors]
+  fields: [{name: ticket, type: text, private: true}, {name: severity, type: number}]
+";
+    let bastion = told(Some(policy.to_owned()));
+    let receiver = Receiver::taking();
+    let notify = Notify::of(&bastion, &[("siem", &receiver)]);
+    let mut ask = bastion.ask("5m");
+    ask["fields"] = json!({ "ticket": "PATIENT-4711", "severity": "2" });
+    let grant = bastion.request(ALICE, &ask, &Key::new());
+    assert_eq!(bastion.show(BOB, &grant)["fields"]["ticket"], "PATIENT-4711", "an approver sees it on the host");
+    assert_eq!(bastion.post(BOB, &path(&grant, "/deny"), &json!({ "reason": "not today" })).0, 200);
+    let story = story(&receiver, &grant, "grant.denied");
+    for got in &story {
+        assert!(!String::from_utf8_lossy(&got.raw).contains("PATIENT"), "{}", got.body);
+        assert_eq!(got.body["data"]["grant"]["fields"], json!({ "severity": "2" }));
+        assert_eq!(got.body["data"]["audience"]["toKnowGroups"], json!(["auditors"]));
+    }
+    assert!(!notify.log().contains("PATIENT"), "{}", notify.log());
+    let words = ["policy", "explain", "--as", "alice", "--cluster", "play", "-n", &bastion.ns, "--role", "view"];
+    let more = ["--for", "5m", "--reason", "INC-1", "--field", "ticket=A-1"];
+    let explained = text(&bastion.jitd(&[words.as_slice(), &more].concat()).stdout);
+    for line in [
+        "notify       payments-leads to answer; the requester of what becomes of it; auditors to know",
+        "private      no message has the value of ticket",
+    ] {
+        assert!(explained.contains(line), "{explained}");
+    }
+}
+
 /// Whatever stops, and whenever: the trail is the log, and each channel continues where it stopped.
 #[test]
 fn nothing_is_lost_while_jit_notify_or_jitd_is_down() {
@@ -206,8 +281,9 @@ fn nothing_is_lost_while_jit_notify_or_jitd_is_down() {
     let third = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
     story(&receiver, &third, "grant.requested");
     let told: std::collections::BTreeSet<u64> = receiver.taken().iter().map(Got::number).collect();
+    let number = |line: &Value| line["seq"].as_u64().unwrap();
     let numbers: std::collections::BTreeSet<u64> =
-        bastion.trail().iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+        bastion.trail().iter().filter(|line| line["event"]["kind"] != "notified").map(number).collect();
     let begun = told.first().unwrap();
     assert_eq!(told, numbers.range(begun..).copied().collect(), "every fact since the beginning");
     let ids = receiver.taken().iter().map(|got| got.id().to_owned()).collect::<std::collections::BTreeSet<_>>();

@@ -104,6 +104,11 @@ impl Receiver {
         self.got.lock().unwrap().clone()
     }
 
+    /// How many arrived so far.
+    pub(crate) fn count(&self) -> usize {
+        self.got.lock().unwrap().len()
+    }
+
     /// What arrived so far and was taken.
     pub(crate) fn taken(&self) -> Vec<Got> {
         self.got().into_iter().filter(|got| got.accepted).collect()

@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jit_core::grant::{About, SentText};
 use jit_wire::GrantView;
 use jit_wire::notice::{Audience, FromDaemon, Notice, Start};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff;
 use crate::board::Board;
+use crate::bulletins::Bulletins;
 use crate::channel::Listeners;
 use crate::feeds::{Order, Surroundings, save};
 use crate::outcome::Outcome;
@@ -56,13 +58,21 @@ pub struct BoardWorker {
     due: BTreeSet<Arc<str>>,
     later: BTreeSet<(Instant, Arc<str>)>,
     running: JoinSet<Looked>,
+    bulletins: Bulletins,
+    /// When the administrators can be told, if not now.
+    told_later: Option<Instant>,
+    telling: JoinSet<Told>,
     is_changed: bool,
     saving: JoinSet<bool>,
     orders: mpsc::Receiver<Order>,
+    tests: JoinSet<()>,
 }
 
 /// A request, the number of the last fact in the state that the board was to show, and what it did.
 type Looked = (Arc<str>, u64, Option<(Outcome, Shown)>);
+
+/// Facts that the administrators were to be told; what became of it, and SHA-256 of what they read.
+type Told = (Vec<Arc<Notice>>, Option<(Outcome, String)>);
 
 /// What is known of a request.
 struct Known {
@@ -100,9 +110,13 @@ impl BoardWorker {
             due: BTreeSet::new(),
             later: BTreeSet::new(),
             running: JoinSet::new(),
+            bulletins: Bulletins::default(),
+            told_later: None,
+            telling: JoinSet::new(),
             is_changed: false,
             saving: JoinSet::new(),
             orders,
+            tests: JoinSet::new(),
         }
     }
 
@@ -119,6 +133,7 @@ impl BoardWorker {
         let mut beginning: JoinSet<std::io::Result<Reading>> = JoinSet::new();
         loop {
             self.start();
+            self.tell();
             self.save();
             self.report(reading.is_some());
             if reading.is_none() && beginning.is_empty() {
@@ -129,10 +144,10 @@ impl BoardWorker {
                     Reading::begin(&socket, from, true).await
                 });
             }
-            let next = self.later.first().map(|(when, _)| *when);
+            let next = self.later.first().map(|(when, _)| *when).into_iter().chain(self.told_later).min();
             tokio::select! {
-                said = next_of(&mut reading), if reading.is_some() => match said {
-                    Ok(said) => self.take(said, reading.as_ref().map_or(0, |reading| reading.number)),
+                said = next_of(&mut reading), if reading.is_some() => match self.heard(said, &mut reading).await {
+                    Ok(()) => {},
                     Err(error) => {
                         self.not_reading(&error);
                         (reading, again) = (None, Instant::now() + AGAIN_AFTER);
@@ -149,7 +164,11 @@ impl BoardWorker {
                 Some(done) = self.running.join_next() => if let Ok((grant, number, done)) = done {
                     self.done(grant, number, done);
                 },
+                Some(told) = self.telling.join_next() => if let Ok((facts, told)) = told {
+                    self.told(&facts, told);
+                },
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    self.told_later = self.told_later.filter(|when| *when > Instant::now());
                     while let Some((when, grant)) = self.later.pop_first() {
                         if when > Instant::now() {
                             self.later.insert((when, grant));
@@ -159,12 +178,9 @@ impl BoardWorker {
                     }
                 },
                 Some(_) = self.saving.join_next() => {},
+                Some(_) = self.tests.join_next() => {},
                 order = self.orders.recv() => match order {
-                    Some(Order::Test(answer)) => {
-                        let why = "a board shows requests; what it is told for a test is nobody's".to_owned();
-                        // Who asked may be gone.
-                        let _ = answer.send(Outcome::Refused { why });
-                    }
+                    Some(Order::Test(answer)) => self.test(answer),
                     Some(Order::Replay(_, answer)) => {
                         // It shows what is true now, whatever happened before.
                         self.due.extend(self.grants.keys().cloned());
@@ -180,6 +196,7 @@ impl BoardWorker {
     /// Keeps what was shown last.
     async fn finish(mut self) {
         self.running.shutdown().await;
+        self.telling.shutdown().await;
         while self.saving.join_next().await.is_some() {}
         self.save();
         while self.saving.join_next().await.is_some() {}
@@ -196,6 +213,7 @@ impl BoardWorker {
             }
             self.progress = Some(progress);
         }
+        self.progress.iter_mut().for_each(|progress| progress.reports.begin_again());
         tracing::info!(channel = self.name, after = begun.after, "reading what jitd says");
         self.status.lock().error = None;
         true
@@ -208,6 +226,19 @@ impl BoardWorker {
         if status.error.as_ref() != Some(&why) {
             tracing::warn!(channel = self.name, socket = %self.around.socket.display(), why, "cannot read what jitd says");
             status.error = Some(why);
+        }
+    }
+
+    /// Takes what the daemon said, and tells it what the receiver took.
+    async fn heard(&mut self, said: std::io::Result<FromDaemon>, reading: &mut Option<Reading>) -> std::io::Result<()> {
+        let said = said?;
+        // It comes every two seconds, so that a report is not about one text only.
+        let any = matches!(said, FromDaemon::Alive { .. });
+        self.take(said, reading.as_ref().map_or(0, |reading| reading.number));
+        let texts = self.progress.as_mut().and_then(|progress| progress.reports.next(any));
+        match (reading, texts) {
+            (Some(reading), Some(texts)) => reading.report(texts).await,
+            _ => Ok(()),
         }
     }
 
@@ -227,20 +258,105 @@ impl BoardWorker {
                     self.is_changed |= progress.settled() != before;
                 }
             }
+            FromDaemon::Recorded => {
+                self.progress.iter_mut().for_each(|progress| progress.reports.recorded());
+                self.is_changed = true;
+            }
             FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {}
         }
     }
 
     fn notice(&mut self, notice: Notice) {
         let Some(progress) = &mut self.progress else { return };
-        let Notice { number, at, grant, audience, says, .. } = notice;
-        let Some(grant) = grant else { return progress.pass(number) };
-        if progress.take(number, at) {
-            let key = self.know(grant, audience, number, at, Some(says));
-            if let Some(known) = self.grants.get_mut(&key) {
-                known.numbers.push(number);
-            }
+        // Break-glass is a question of its own.
+        let is_bulletin = notice.audience.to_administrators
+            && notice.event != "glass_broken"
+            && self.listeners.has_administrators()
+            && self.board.tells_administrators();
+        if notice.grant.is_none() && !is_bulletin {
+            return progress.pass(notice.number);
         }
+        if !progress.take(notice.number, notice.at) {
+            return;
+        }
+        if is_bulletin && let Some(out) = self.bulletins.add(notice.clone()) {
+            self.settle(out);
+        }
+        let Notice { number, at, grant: Some(grant), audience, says, .. } = notice else { return };
+        let key = self.know(grant, audience, number, at, Some(says));
+        if let Some(known) = self.grants.get_mut(&key) {
+            known.numbers.push(number);
+        }
+    }
+
+    /// Nothing has to be told to the administrators about fact `number` any more.
+    fn settle(&mut self, number: u64) {
+        let is_to_show = self.grants.values().any(|known| known.numbers.contains(&number));
+        if let Some(progress) = self.progress.as_mut().filter(|_| !is_to_show) {
+            progress.settle(number);
+            self.is_changed = true;
+        }
+    }
+
+    /// Tells the administrators what waits, if nothing is on its way to them.
+    fn tell(&mut self) {
+        let is_ready = self.is_caught_up && self.telling.is_empty() && self.told_later.is_none();
+        if !is_ready || self.status.lock().off.is_some() {
+            return;
+        }
+        let Some((facts, left_out)) = self.bulletins.next() else { return };
+        let (board, around, host) = (Arc::clone(&self.board), self.around.clone(), self.host.clone());
+        self.telling.spawn(async move {
+            let told = board.tell(&around.http, &host, &facts, left_out, (around.clock)()).await;
+            (facts, told)
+        });
+    }
+
+    /// Takes what became of telling the administrators.
+    fn told(&mut self, facts: &[Arc<Notice>], told: Option<(Outcome, String)>) {
+        let now = (self.around.clock)();
+        let last = facts.last().map_or(0, |fact| fact.number);
+        let Some((outcome, sha256)) = told else {
+            // Quiet hours end on a minute of the clock.
+            self.told_later = Some(Instant::now() + LOOK_AGAIN);
+            return;
+        };
+        match outcome {
+            Outcome::Delivered { remote: _ } => {
+                let mut status = self.status.lock();
+                status.delivered = status.delivered.saturating_add(1);
+                status.error = None;
+                drop(status);
+                if let Some(progress) = &mut self.progress {
+                    let (channel, about) = (self.name.clone(), About::Operation);
+                    progress.reports.add(SentText { channel, grant: None, about, seq: last, at: now, sha256 });
+                }
+                self.bulletins.done(facts).into_iter().for_each(|number| self.settle(number));
+            }
+            Outcome::Later { after, why } => {
+                tracing::warn!(channel = self.name, why, "the administrators are not told yet");
+                self.told_later = Some(Instant::now() + self.bulletins.failed(after));
+                self.status.lock().error = Some(why);
+            }
+            Outcome::Refused { why } => {
+                tracing::error!(channel = self.name, why, "a receiver refused a message for good");
+                self.status.lock().error = Some(why.clone());
+                self.bulletins.done(facts).into_iter().for_each(|number| self.settle(number));
+                if let Some(progress) = &mut self.progress {
+                    progress.list(Parked { number: last, grant: None, kind: "operation".to_owned(), at: now, why });
+                }
+            }
+            Outcome::Off { why } => self.status.lock().off = Some(why),
+        }
+    }
+
+    /// Posts that this is a test.
+    fn test(&mut self, answer: oneshot::Sender<Outcome>) {
+        let (board, around, host) = (Arc::clone(&self.board), self.around.clone(), self.host.clone());
+        self.tests.spawn(async move {
+            // Who asked may be gone.
+            let _ = answer.send(board.test(&around.http, &host, (around.clock)()).await);
+        });
     }
 
     /// Knows the state of a grant after fact `number`, unless a later one is known.
@@ -306,7 +422,9 @@ impl BoardWorker {
             // The board shows what is true.
             known.failures = 0;
             for settled in known.numbers.extract_if(.., |settled| *settled <= number) {
-                progress.settle(settled);
+                if !self.bulletins.have(settled) {
+                    progress.settle(settled);
+                }
                 self.is_changed = true;
             }
             let present = &known.present;
@@ -331,6 +449,16 @@ impl BoardWorker {
                 known.failures = 0;
                 status.delivered = status.delivered.saturating_add(1);
                 status.error = None;
+                let about = shown.about.map_or(About::Request, About::from);
+                let text = SentText {
+                    channel: self.name.clone(),
+                    grant: key.parse().ok(),
+                    about,
+                    seq: number,
+                    at: now,
+                    sha256: shown.sha256.clone(),
+                };
+                progress.reports.add(text);
                 progress.shown.insert(key.to_string(), shown);
                 self.is_changed = true;
                 // There may be more to do.
@@ -349,10 +477,12 @@ impl BoardWorker {
                 tracing::error!(channel = self.name, grant = %key, why, "a receiver refused a message for good");
                 status.error = Some(why.clone());
                 for settled in known.numbers.extract_if(.., |settled| *settled <= number) {
-                    progress.settle(settled);
+                    if !self.bulletins.have(settled) {
+                        progress.settle(settled);
+                    }
                 }
                 let grant = Some(key.to_string());
-                progress.park(Parked { number, grant, kind: "grant".to_owned(), at: now, why });
+                progress.list(Parked { number, grant, kind: "grant".to_owned(), at: now, why });
                 // The next fact of this request tries again.
                 self.is_changed = true;
             }

@@ -57,7 +57,7 @@ impl Feed {
 pub enum Listeners {
     /// All of them.
     Everything,
-    /// Those about grants that one of these groups approves or reviews, and those for administrators if `administrators` says
+    /// Those about grants that one of these groups approves or reviews or that the rule tells it, and those for administrators if `administrators` says
     /// so.
     Some {
         /// Groups as the policy names them.
@@ -68,6 +68,15 @@ pub enum Listeners {
 }
 
 impl Listeners {
+    /// Whether the channel is told what concerns the administrators.
+    #[must_use]
+    pub fn has_administrators(&self) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Some { administrators, .. } => *administrators,
+        }
+    }
+
     /// Whether a fact with this audience, about this grant, is for the channel.
     #[must_use]
     pub fn concerns(&self, audience: &Audience, grant: Option<&GrantView>) -> bool {
@@ -77,6 +86,7 @@ impl Listeners {
                 let reviews = grant.and_then(|grant| grant.break_glass.as_ref()).map(|glass| &glass.steps);
                 let steps = grant.map(|grant| &grant.steps).into_iter().chain(reviews).flatten();
                 (*administrators && audience.to_administrators)
+                    || audience.to_know_groups.iter().any(|group| groups.contains(group))
                     || steps.flat_map(|step| &step.groups).any(|group| groups.contains(group))
             }
         }

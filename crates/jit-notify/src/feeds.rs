@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jit_core::grant::digest::sha256_hex;
+use jit_core::grant::{About, SentText};
 use jit_wire::notice::{Audience, FromDaemon, Notice, Start};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -72,7 +74,7 @@ pub struct FeedWorker {
     ready: VecDeque<Key>,
     /// The requests whose next fact has to wait.
     later: BTreeMap<(Instant, Key), ()>,
-    running: JoinSet<(Key, Outcome)>,
+    running: JoinSet<Attempt>,
     /// The state on the disk is older than ours.
     is_changed: bool,
     saving: JoinSet<bool>,
@@ -82,6 +84,9 @@ pub struct FeedWorker {
 
 /// What has an order: the facts of one grant, and those of no grant.
 type Key = Option<Arc<str>>;
+
+/// What became of an attempt to send the first fact of a queue, and SHA-256 of what was sent, in hex.
+type Attempt = (Key, Outcome, String);
 
 #[derive(Default)]
 struct Queue {
@@ -151,8 +156,8 @@ impl FeedWorker {
             }
             let next = self.later.first_key_value().map(|((when, _), ())| *when);
             tokio::select! {
-                said = next_of(&mut reading), if reading.is_some() => match said {
-                    Ok(said) => self.take(said),
+                said = next_of(&mut reading), if reading.is_some() => match self.heard(said, &mut reading).await {
+                    Ok(()) => {},
                     Err(error) => {
                         self.not_reading(&error);
                         (reading, again) = (None, Instant::now() + AGAIN_AFTER);
@@ -169,8 +174,8 @@ impl FeedWorker {
                         again = Instant::now() + AGAIN_AFTER;
                     }
                 },
-                Some(done) = self.running.join_next() => if let Ok((key, outcome)) = done {
-                    self.done(key, outcome);
+                Some(done) = self.running.join_next() => if let Ok((key, outcome, sha256)) = done {
+                    self.done(key, outcome, sha256);
                 },
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= Instant::now()) {
@@ -216,6 +221,7 @@ impl FeedWorker {
             }
             self.progress = Some(progress);
         }
+        self.progress.iter_mut().for_each(|progress| progress.reports.begin_again());
         self.status.lock().error = None;
         true
     }
@@ -227,6 +233,19 @@ impl FeedWorker {
         if status.error.as_ref() != Some(&why) {
             tracing::warn!(channel = self.name, socket = %self.around.socket.display(), why, "cannot read what jitd says");
             status.error = Some(why);
+        }
+    }
+
+    /// Takes what the daemon said, and tells it what receivers took.
+    async fn heard(&mut self, said: std::io::Result<FromDaemon>, reading: &mut Option<Reading>) -> std::io::Result<()> {
+        let said = said?;
+        // It comes every two seconds, so that a report is not about one text only.
+        let any = matches!(said, FromDaemon::Alive { .. });
+        self.take(said);
+        let texts = self.progress.as_mut().and_then(|progress| progress.reports.next(any));
+        match (reading, texts) {
+            (Some(reading), Some(texts)) => reading.report(texts).await,
+            _ => Ok(()),
         }
     }
 
@@ -253,6 +272,10 @@ impl FeedWorker {
                 // Only what moved: an idle daemon costs no write every two seconds.
                 self.is_changed |= progress.settled() != before;
             }
+            FromDaemon::Recorded => {
+                progress.reports.recorded();
+                self.is_changed = true;
+            }
             FromDaemon::Open(_) | FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {}
         }
     }
@@ -269,13 +292,15 @@ impl FeedWorker {
             let attempt = queue.failures.saturating_add(1);
             self.running.spawn(async move {
                 let document = Document::of(&host, &notice, attempt);
-                (key, feed.deliver(&around.http, &document, (around.clock)()).await)
+                // What cannot be written as JSON is not delivered either.
+                let sha256 = document.to_json().map(|json| sha256_hex(&json)).unwrap_or_default();
+                (key, feed.deliver(&around.http, &document, (around.clock)()).await, sha256)
             });
         }
     }
 
     /// Takes what became of an attempt.
-    fn done(&mut self, key: Key, outcome: Outcome) {
+    fn done(&mut self, key: Key, outcome: Outcome, sha256: String) {
         let now = (self.around.clock)();
         let (Some(queue), Some(progress)) = (self.queues.get_mut(&key), &mut self.progress) else { return };
         let Some(notice) = queue.facts.front().map(Arc::clone) else { return };
@@ -285,6 +310,14 @@ impl FeedWorker {
                 status.delivered = status.delivered.saturating_add(1);
                 status.error = None;
                 progress.settle(notice.number);
+                progress.reports.add(SentText {
+                    channel: self.name.clone(),
+                    grant: notice.grant.as_ref().and_then(|grant| grant.id.parse().ok()),
+                    about: About::Fact,
+                    seq: notice.number,
+                    at: now,
+                    sha256,
+                });
             }
             Outcome::Refused { why } => {
                 let kind = Document::of(&self.host, &notice, 1).kind;
@@ -372,7 +405,7 @@ impl FeedWorker {
         let before = self.progress.take();
         let mut progress = Progress::from(begun.after);
         if let Some(before) = before {
-            progress.keep_parked_of(&before);
+            progress.keep_past_of(&before);
         }
         self.progress = Some(progress);
         self.is_changed = true;

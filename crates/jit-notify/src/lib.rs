@@ -7,7 +7,8 @@
 //!                   after number ◄─ state (how far each channel is, on the disk)
 //! ```
 //! - [`reading`]: a channel's connection to `jitd`; [`progress`]: how far a channel is, on the disk
-//! - [`feeds`]: runs a feed; [`boards`]: runs a board; [`backoff`]: when another attempt is made
+//! - [`reports`]: what receivers took, for the trail
+//! - [`feeds`]: runs a feed; [`boards`]: runs a board; [`bulletins`]: what it tells administrators; [`backoff`]: when another attempt is made
 //! - [`control`]: the questions of an administrator to the running program; [`status`]: how a channel is
 //! - [`config`]: the file; [`secret`]: tokens and keys, which are in files of their own
 //! - [`channel`]: what is configured, and the one place that calls a receiver
@@ -21,6 +22,7 @@
 pub mod backoff;
 pub mod board;
 pub mod boards;
+pub mod bulletins;
 pub mod channel;
 pub mod command;
 pub mod config;
@@ -32,6 +34,7 @@ pub mod outcome;
 pub mod present;
 pub mod progress;
 pub mod reading;
+pub mod reports;
 pub mod secret;
 pub mod status;
 pub mod text;

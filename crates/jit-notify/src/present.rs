@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jit_core::grant::About;
 use jit_wire::GrantView;
 use jit_wire::notice::Audience;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Shown {
     pub number: u64,
     /// SHA-256 of the text that people read last, in hex.
     pub sha256: String,
+    /// What that text is about; `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Subject>,
     /// Whether it asks somebody for an answer.
     pub asks: bool,
     /// The messages, by what they are about.
@@ -60,11 +64,17 @@ impl Subject {
     /// The name, for the keys of messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Extension => "extension",
-            Self::Review => "review",
-            Self::News => "news",
+        About::from(self).as_str()
+    }
+}
+
+impl From<Subject> for About {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Request => Self::Request,
+            Subject::Extension => Self::Extension,
+            Subject::Review => Self::Review,
+            Subject::News => Self::News,
         }
     }
 }

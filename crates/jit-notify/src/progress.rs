@@ -11,10 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use jiff::Timestamp;
+use jit_core::grant::SentText;
 use jit_host::files::{self, Existing, FileError};
 use serde::{Deserialize, Serialize};
 
 use crate::present::Shown;
+use crate::reports::Reports;
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -58,6 +60,9 @@ pub struct Kept {
     /// What a board shows, by grant.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     shown: BTreeMap<String, Shown>,
+    /// What receivers took and the trail does not have yet.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    reports: VecDeque<SentText>,
 }
 
 /// How far a channel is, with what is waiting now.
@@ -73,6 +78,8 @@ pub struct Progress {
     parked_total: u64,
     /// What a board shows, by grant.
     pub shown: BTreeMap<String, Shown>,
+    /// What receivers took and the trail does not have yet.
+    pub reports: Reports,
 }
 
 /// Why the progress of a channel cannot be read.
@@ -107,6 +114,7 @@ impl Progress {
             parked: VecDeque::new(),
             parked_total: 0,
             shown: BTreeMap::new(),
+            reports: Reports::default(),
         }
     }
 
@@ -131,6 +139,7 @@ impl Progress {
         // A range is of facts that were sent one by one, so it has an end that fits into memory.
         progress.beyond = kept.beyond.into_iter().flat_map(|(first, last)| first..=last).collect();
         (progress.parked, progress.parked_total, progress.shown) = (kept.parked, kept.parked_total, kept.shown);
+        progress.reports = Reports::from(kept.reports);
         Ok(Some(progress))
     }
 
@@ -151,6 +160,7 @@ impl Progress {
             parked: self.parked.clone(),
             parked_total: self.parked_total,
             shown: self.shown.clone(),
+            reports: self.reports.waiting().clone(),
         }
     }
 
@@ -211,6 +221,11 @@ impl Progress {
     /// A receiver refused a fact for good.
     pub fn park(&mut self, parked: Parked) {
         self.settle(parked.number);
+        self.list(parked);
+    }
+
+    /// A receiver refused a message about facts that are settled.
+    pub fn list(&mut self, parked: Parked) {
         if self.parked.len() == LISTED {
             self.parked.pop_front();
         }
@@ -218,9 +233,10 @@ impl Progress {
         self.parked_total = self.parked_total.saturating_add(1);
     }
 
-    /// Takes over what another progress of the same channel has parked.
-    pub fn keep_parked_of(&mut self, other: &Self) {
+    /// Takes over what another progress of the same channel has parked, and what of it is not in the trail yet.
+    pub fn keep_past_of(&mut self, other: &Self) {
         (self.parked, self.parked_total) = (other.parked.clone(), other.parked_total);
+        self.reports = other.reports.clone();
     }
 
     fn forget_beyond(&mut self) {

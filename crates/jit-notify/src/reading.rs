@@ -6,6 +6,7 @@ use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
+use jit_core::grant::SentText;
 use jit_wire::feed::{self, Documents};
 use jit_wire::notice::{FromDaemon, FromNotify, HEARTBEAT_SECONDS, LONGEST_OF_DAEMON, Start, VERSION};
 use tokio::net::UnixStream;
@@ -15,11 +16,13 @@ use tokio::time::timeout;
 /// How long `jitd` may be silent. It sends something every two seconds; a disk that is slow delays it.
 const SILENT_FOR: Duration = Duration::from_secs(15 * HEARTBEAT_SECONDS);
 
+/// How long `jitd` may take to read a report.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+
 /// A connection that has its snapshot.
 pub struct Reading {
     documents: Documents<OwnedReadHalf>,
-    /// The daemon hangs up when we close it.
-    _writer: OwnedWriteHalf,
+    writer: OwnedWriteHalf,
     /// The host of the daemon.
     pub host: String,
     /// The number of the last fact when the connection began.
@@ -39,11 +42,20 @@ impl Reading {
         feed::write(&mut writer, &FromNotify::Hello { version: VERSION, from, open }).await?;
         match next(&mut documents).await? {
             FromDaemon::Snapshot { version: VERSION, host, number, after, draining: _ } => {
-                Ok(Self { documents, _writer: writer, host, number, after })
+                Ok(Self { documents, writer, host, number, after })
             }
             FromDaemon::Refused { why } => Err(gone(&format!("jitd refuses this channel: {why}"))),
             _ => Err(gone("jitd speaks another version of the notices")),
         }
+    }
+
+    /// Reports what receivers took. It does not wait for the answer, which is [`FromDaemon::Recorded`].
+    ///
+    /// # Errors
+    /// The daemon is gone, or does not read.
+    pub async fn report(&mut self, texts: Vec<SentText>) -> Result<(), Error> {
+        let stuck = |_| gone("jitd does not read");
+        timeout(TAKEN_WITHIN, feed::write(&mut self.writer, &FromNotify::Sent { texts })).await.map_err(stuck)?
     }
 
     /// The next document: an open grant, a notice, or that there is nothing more. If this is cancelled, nothing is lost.

@@ -3,11 +3,14 @@
 //! ```text
 //!  jit-notify ─► hello                                   (up to where it has everything)
 //!  jitd       ─► snapshot, open …, notice …, alive, …    (the open grants, then every fact after that place, in order)
+//!  jit-notify ─► sent                                    (hashes of what receivers took; one report at a time)
+//!  jitd       ─► recorded                                (it is in the trail)
 //! ```
 //! A notice has the number of its fact in the trail, so that a reader that was away continues where it stopped and misses
 //! nothing. A side that reads a version, a kind or a field that it does not know closes the connection.
 
 use jiff::Timestamp;
+use jit_core::grant::SentText;
 use serde::{Deserialize, Serialize};
 
 use crate::{DrainingView, GrantView};
@@ -15,8 +18,11 @@ use crate::{DrainingView, GrantView};
 /// The version of the notices. Both sides must have the same.
 pub const VERSION: u32 = 1;
 
-/// The longest document of `jit-notify`, in bytes: a hello takes under 200.
-pub const LONGEST_OF_NOTIFY: usize = 4 * 1024;
+/// How many texts one report has at most.
+pub const MOST_TEXTS: usize = 64;
+
+/// The longest document of `jit-notify`, in bytes: a text takes under 300 in a report.
+pub const LONGEST_OF_NOTIFY: usize = 32 * 1024;
 
 /// The longest document of the daemon, in bytes: a request for a role with thousands of findings takes under 1 MiB.
 pub const LONGEST_OF_DAEMON: usize = 4 << 20;
@@ -37,6 +43,11 @@ pub enum FromNotify {
         /// Whether it wants the open grants, too.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         open: bool,
+    },
+    /// What receivers took, for the trail. The next one may follow only after [`FromDaemon::Recorded`].
+    Sent {
+        /// 1 to [`MOST_TEXTS`] texts.
+        texts: Vec<SentText>,
     },
 }
 
@@ -79,6 +90,8 @@ pub enum FromDaemon {
         /// The number of the last fact that was read; some facts are not told, so the last notice can have a lower one.
         number: u64,
     },
+    /// The texts of the last [`FromNotify::Sent`] are in the trail.
+    Recorded,
     /// The daemon does not accept this connection, and closes it.
     Refused {
         /// Why, for the log.
@@ -131,6 +144,9 @@ pub struct Audience {
     /// People for whom something changed: the requester.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to_know: Vec<String>,
+    /// Groups that the rule wants told, although they have nothing to answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_know_groups: Vec<String>,
     /// It concerns the administrators: a drain, a revocation of everything, trouble with the trail or a cluster.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_administrators: bool,
@@ -138,6 +154,8 @@ pub struct Audience {
 
 #[cfg(test)]
 mod tests {
+    use jit_core::grant::{About, GrantId};
+
     use super::*;
 
     /// The documents as they stand on the wire: who changes one breaks a jit-notify of another version.
@@ -164,13 +182,21 @@ mod tests {
             },
             FromDaemon::Notice(Box::new(notice)),
             FromDaemon::Alive { number: 8 },
+            FromDaemon::Recorded,
             FromDaemon::Refused { why: "version 2".to_owned() },
         ];
-        let of_notify = [Start::Now, Start::After(7), Start::Since(at)].map(|from| FromNotify::Hello {
-            version: VERSION,
-            from,
-            open: from == Start::Now,
-        });
+        let mut of_notify = [Start::Now, Start::After(7), Start::Since(at)]
+            .map(|from| FromNotify::Hello { version: VERSION, from, open: from == Start::Now })
+            .to_vec();
+        let text = SentText {
+            channel: "leads".to_owned(),
+            grant: Some(GrantId::from_random([7; 10])),
+            about: About::Request,
+            seq: 8,
+            at,
+            sha256: "5df6".repeat(16),
+        };
+        of_notify.push(FromNotify::Sent { texts: vec![text] });
         let mut lines = String::new();
         for document in &of_daemon {
             let line = serde_json::to_string(document).unwrap();

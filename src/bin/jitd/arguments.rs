@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jit_manual::Shell;
 
 use crate::audit::Noted;
+use crate::audit::notices::Notices;
 use crate::audit::play::Play;
 use crate::audit::sessions::List;
 use crate::operate::{AdminSocket, Revoke};
@@ -305,6 +306,17 @@ Examples:
   jitd audit sessions 7k3m --reads
   jitd audit sessions --folder ./copy -o json")]
     Sessions(List),
+    /// List what `jit-notify` told people: the channel, what the text was about, and its hash.
+    ///
+    /// The hash is that of the text in UTF-8 as people read it, without what the service adds; for a webhook or a command, of
+    /// the JSON document. EVENT is the number of the last event that the text takes into account. It is what `jit-notify`
+    /// reported; nobody checked it.
+    #[command(after_help = "\
+Examples:
+  jitd audit notices
+  jitd audit notices 8f3k11d3
+  jitd audit notices --sha256 $(sha256sum <message.txt | cut -c1-64)")]
+    Notices(Notices),
     /// Play the recording of a session, as far as it verifies.
     ///
     /// On a terminal: space pauses, the arrows skip 5 seconds, `.` shows the next output, `+` and `-` change the speed, `/`

@@ -2,6 +2,7 @@
 //!
 //! It only reads. The library (`trail`, `sessions`) decides what is valid. `main.rs` calls it, and `operate.rs` for a copy.
 
+pub(crate) mod notices;
 pub(crate) mod play;
 pub(crate) mod sessions;
 

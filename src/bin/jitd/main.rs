@@ -130,6 +130,7 @@ fn main() -> ExitCode {
             read(&arguments.config).and_then(|config| print::in_pieces(|out| trail::export(&config.trail(), out)))
         }
         Verb::Audit { verb: AuditVerb::Sessions(list) } => audit::sessions::list(&arguments.config, list),
+        Verb::Audit { verb: AuditVerb::Notices(wanted) } => audit::notices::list(&arguments.config, wanted),
         Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(&arguments.config, play),
         Verb::Scan(wanted) => scan::scan(wanted),
         Verb::Completion { shell } => manual::completion(*shell),

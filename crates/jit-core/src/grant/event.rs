@@ -12,7 +12,7 @@ use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
-use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase, Reading};
+use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase, Reading, SentText};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
@@ -58,6 +58,11 @@ pub enum Event {
         since: Timestamp,
         /// Their number, by stable code.
         codes: BTreeMap<String, u64>,
+    },
+    /// What `jit-notify` reports that people were told since its last report.
+    Notified {
+        /// The texts, in the order in which their receivers took them.
+        texts: Vec<SentText>,
     },
     /// A request was made and waits for approval.
     Requested(Box<Requested>),
@@ -323,6 +328,7 @@ impl Event {
             Self::Resumed => "resumed",
             Self::RequestRefused(_) => "request_refused",
             Self::RefusalsCounted { .. } => "refusals_counted",
+            Self::Notified { .. } => "notified",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",
             Self::Narrowed(_) => "narrowed",

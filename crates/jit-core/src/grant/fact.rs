@@ -61,6 +61,7 @@ impl Fact {
             | Event::RequestRefused(_)
             | Event::RefusalsCounted { .. } => true,
             Event::Drained { .. } | Event::Resumed => self.is_by_operator(),
+            Event::Notified { .. } => self.author == Author::Daemon,
             _ => false,
         }
     }

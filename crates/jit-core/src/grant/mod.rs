@@ -35,6 +35,7 @@ pub mod refusal;
 pub mod request;
 pub mod restriction;
 pub mod scope;
+mod sent;
 pub mod times;
 
 pub use self::binding::{ACT_AS, ACT_AS_GROUP, Binding, IMPERSONATE, acting_on, bindings, gateway_bindings, on};
@@ -52,6 +53,7 @@ pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
 pub use self::reading::Reading;
 pub use self::recording::{Keep, LogHead, LogHistory, NotLogged, Record, SessionTerms};
 pub use self::restriction::{CommandPattern, Restricted, Restriction};
+pub use self::sent::{About, LONGEST_CHANNEL, SentText, is_channel};
 
 #[cfg(test)]
 mod tests;

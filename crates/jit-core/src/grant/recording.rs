@@ -164,7 +164,7 @@ pub struct LogHead {
 }
 
 /// 64 hexadecimal digits: a head comes from another program, and goes into the trail.
-fn hash<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+pub(super) fn hash<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if text.len() == 64 && text.bytes().all(is_digit) {

@@ -20,10 +20,12 @@ mod teams;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::policy::{Hours, Zone};
+use jit_wire::notice::Notice;
 use parking_lot::Mutex;
 
 pub use self::alertmanager::Alertmanager;
@@ -36,7 +38,7 @@ pub use self::teams::Teams;
 use crate::http::Http;
 use crate::outcome::Outcome;
 use crate::present::{Posted, Present, Shown, Subject};
-use crate::text::says::{Origin, Wanted, digest, news, question};
+use crate::text::says::{Origin, Wanted, digest, news, operations, question};
 use crate::text::{Card, Room};
 
 /// A board.
@@ -150,7 +152,8 @@ enum Due {
 struct Crowd {
     pace: Pace,
     waiting: BTreeMap<String, Gathered>,
-    together: BTreeMap<String, Posted>,
+    /// What was posted, and SHA-256 of what people read there.
+    together: BTreeMap<String, (Posted, String)>,
 }
 
 #[derive(Debug)]
@@ -188,8 +191,11 @@ impl Board {
         let Due::Now(step) = self.due(listens, present, &before, now) else { return None };
         let Step { action, message, mut after } = *step;
         let subject = message.subject;
+        // What people read: if the request is one of several in a message, all of that.
+        let mut read = after.sha256.clone();
         let outcome = match self.turn(&action, message, now) {
-            Place::Taken(posted) => {
+            Place::Taken(posted, all) => {
+                read = all;
                 after = Posted { sha256: after.sha256, ..posted };
                 Outcome::Delivered { remote: after.remote.clone() }
             }
@@ -207,15 +213,16 @@ impl Board {
             Place::Together(message, members) => {
                 let outcome = self.service.perform(http, &Action::Post, &message, None, now).await;
                 if let Outcome::Delivered { remote } = &outcome {
+                    read = message.wanted.card.sha256();
                     after = Posted { remote: remote.clone(), among_others: true, ..after };
-                    self.crowd.lock().joined(&members, &after);
+                    self.crowd.lock().joined(&members, &after, &read);
                 }
                 outcome
             }
         };
         let mut then = before;
         then.number = present.number;
-        then.sha256.clone_from(&after.sha256);
+        (then.sha256, then.about) = (read, Some(subject));
         then.messages.insert(subject, after);
         then.asks = then.messages.values().any(|posted| posted.open);
         Some((outcome, then))
@@ -248,6 +255,63 @@ impl Board {
         });
         let near = present.grant.deadline.and_then(|at| at.checked_sub(crate::text::says::NEAR_THE_END).ok());
         due.into_iter().chain(reminders).chain(deadlines).chain(near).filter(|at| *at > now).min()
+    }
+
+    /// Whether it tells the administrators what happens. Who is woken by an alarm has something to answer.
+    #[must_use]
+    pub fn tells_administrators(&self) -> bool {
+        self.service.has_one_room()
+    }
+
+    /// Tells the administrators what happened, in one message; `left_out` facts before these are not in it. Returns
+    /// SHA-256 of what they read as well; `None` in quiet hours.
+    pub async fn tell(
+        &self,
+        http: &Http,
+        host: &str,
+        facts: &[Arc<Notice>],
+        left_out: u64,
+        now: Timestamp,
+    ) -> Option<(Outcome, String)> {
+        if !may_ring(self.manner.quiet.as_ref(), now) {
+            return None;
+        }
+        let first = facts.first()?;
+        let origin = Origin { host: host.to_owned(), zone: self.zone.clone() };
+        // The same after a crash, when there may be more of them.
+        let key = format!("{host}.operation.{}", first.number);
+        Some(self.post(http, &origin, &key, operations(&origin, facts, left_out), first.at, now).await)
+    }
+
+    /// Posts that this is a test. An alarm is not raised for that, but the service says whether it would take one.
+    pub async fn test(&self, http: &Http, host: &str, now: Timestamp) -> Outcome {
+        let origin = Origin { host: host.to_owned(), zone: self.zone.clone() };
+        let card = Card::new("this is a test of the channel; nothing happened").line("host", host);
+        self.post(http, &origin, &format!("{host}.test.{}", now.as_millisecond()), card, now, now).await.0
+    }
+
+    /// Posts a message that asks nobody for an answer.
+    async fn post(
+        &self,
+        http: &Http,
+        origin: &Origin,
+        key: &str,
+        card: Card,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> (Outcome, String) {
+        let card = card.within(self.service.room());
+        let sha256 = card.sha256();
+        let message = Message {
+            key: key.to_owned(),
+            subject: Subject::News,
+            person: None,
+            wanted: Wanted { card, open: false, until: None, risk: None },
+            grant: key.to_owned(),
+            host: origin.host.clone(),
+            since,
+        };
+        (self.service.perform(http, &Action::Post, &message, None, now).await, sha256)
     }
 
     fn origin(&self, present: &Present) -> Origin {
@@ -341,8 +405,8 @@ impl Board {
             return Place::Alone(Box::new(message));
         }
         let mut crowd = self.crowd.lock();
-        if let Some(posted) = crowd.together.remove(&message.key) {
-            return Place::Taken(posted);
+        if let Some((posted, read)) = crowd.together.remove(&message.key) {
+            return Place::Taken(posted, read);
         }
         let gathered = Gathered { grant: message.grant.clone(), wanted: message.wanted.clone(), since: now };
         let since = crowd.waiting.entry(message.key.clone()).or_insert(gathered).since;
@@ -378,8 +442,8 @@ impl Board {
 
 /// Where a first message goes.
 enum Place {
-    /// It is in a message about several already.
-    Taken(Posted),
+    /// It is in a message about several already; with SHA-256 of all of that.
+    Taken(Posted, String),
     Later(Duration),
     Alone(Box<Message>),
     Together(Box<Message>, Vec<String>),
@@ -387,10 +451,10 @@ enum Place {
 
 impl Crowd {
     /// These questions are in one message now.
-    fn joined(&mut self, members: &[String], posted: &Posted) {
+    fn joined(&mut self, members: &[String], posted: &Posted, read: &str) {
         for member in members {
             if self.waiting.remove(member).is_some() {
-                self.together.insert(member.clone(), posted.clone());
+                self.together.insert(member.clone(), (posted.clone(), read.to_owned()));
             }
         }
     }

@@ -4,6 +4,8 @@
 //! Pure: the grant and the time go in, a [`Card`] comes out. Times are absolute and name their zone, because a message is read
 //! later than it is sent.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::policy::Zone;
 use jit_core::grant::{EndCause, Phase};
@@ -177,14 +179,18 @@ pub fn news(origin: &Origin, grant: &GrantView, answered: Option<&str>, now: Tim
 /// The requester hears of the end this long before.
 pub const NEAR_THE_END: SignedDuration = SignedDuration::from_mins(5);
 
-/// A fact for the administrators: a drain, a revocation of everything, trouble.
+/// Facts for the administrators, the first one first: a drain, a revocation by an operator, trouble. `left_out` facts before
+/// these are not here.
 #[must_use]
-pub fn operation(origin: &Origin, notice: &Notice) -> Card {
-    let card = Card::new(&format!("jitd on {}: {}", origin.host, notice.says)).line("at", &origin.clock(notice.at));
-    match &notice.by {
-        Some(by) => card.line("by", by),
-        None => card,
+pub fn operations(origin: &Origin, facts: &[Arc<Notice>], left_out: u64) -> Card {
+    if let ([fact], 0) = (facts, left_out) {
+        return Card::new(&format!("jitd on {}: {}", origin.host, fact.says)).line("at", &origin.clock(fact.at));
     }
+    let mut card = Card::new(&format!("jitd on {}: {} things happened", origin.host, facts.len()));
+    if left_out > 0 {
+        card = card.line("before", &format!("{left_out} more, which are in the audit trail"));
+    }
+    facts.iter().fold(card, |card, fact| card.line(&origin.clock(fact.at), &fact.says))
 }
 
 /// More questions than people want messages: one message with a line for each. It says what was true at `now`, because it is

@@ -1,6 +1,6 @@
 //! A fake `jitd` that says what a test wants, and the real `jit-notify` that reads it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 /// The key that the published vectors use.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// The facts so far, and who waits for more.
-type Said = Arc<(Mutex<Vec<Value>>, Condvar)>;
+/// The facts so far, and who waits for more; and what jit-notify reported that receivers took.
+type Said = Arc<(Mutex<Vec<Value>>, Condvar, Mutex<Vec<Value>>)>;
 
 /// Both, in a folder of their own.
 pub(crate) struct Site {
@@ -65,14 +65,32 @@ impl Site {
 
     /// The daemon says the next fact, about this grant; it returns its number.
     pub(crate) fn say(&self, grant: &str, event: &str) -> u64 {
+        self.fact(json!({
+            "event": event, "by": "alice", "grant": view(grant), "audience": { "toAnswer": ["leads"] },
+            "says": format!("{event} {grant}"),
+        }))
+    }
+
+    /// The same about a fact for the administrators.
+    pub(crate) fn say_to_administrators(&self, says: &str) -> u64 {
+        self.fact(json!({ "event": "drained", "by": "root", "audience": { "toAdministrators": true }, "says": says }))
+    }
+
+    fn fact(&self, mut fact: Value) -> u64 {
         let mut said = self.said.0.lock().unwrap();
         let number = said.len() as u64 + 1;
-        said.push(json!({
-            "kind": "notice", "number": number, "at": jiff::Timestamp::now(), "event": event, "by": "alice",
-            "grant": view(grant), "audience": { "toAnswer": ["leads"] }, "says": format!("{event} {grant}"),
-        }));
+        let more = [("kind", json!("notice")), ("number", json!(number)), ("at", json!(jiff::Timestamp::now()))];
+        for (key, value) in more {
+            fact[key] = value;
+        }
+        said.push(fact);
         self.said.1.notify_all();
         number
+    }
+
+    /// What jit-notify reported so far that receivers took.
+    pub(crate) fn reported(&self) -> Vec<Value> {
+        self.said.2.lock().unwrap().clone()
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
@@ -132,9 +150,9 @@ pub(crate) fn webhook(name: &str, url: &str) -> Value {
 }
 
 /// One connection of jit-notify.
-fn tell(mut stream: &UnixStream, said: &Said) -> std::io::Result<()> {
-    let mut hello = String::new();
-    BufReader::new(stream).read_line(&mut hello)?;
+fn tell(stream: &UnixStream, said: &Said) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let hello = lines.next().ok_or(ErrorKind::UnexpectedEof)??;
     let hello: Value = serde_json::from_str(&hello)?;
     let last = said.0.lock().unwrap().len();
     let mut after = match &hello["from"] {
@@ -146,7 +164,21 @@ fn tell(mut stream: &UnixStream, said: &Said) -> std::io::Result<()> {
         },
     };
     let snapshot = json!({ "kind": "snapshot", "version": 1, "host": "bastion1", "number": last, "after": after });
-    stream.write_all(format!("{snapshot}\n").as_bytes())?;
+    let writer = Arc::new(Mutex::new(stream.try_clone()?));
+    let write = |document: &Value, writer: &Mutex<UnixStream>| {
+        writer.lock().unwrap().write_all(format!("{document}\n").as_bytes())
+    };
+    write(&snapshot, &writer)?;
+    let (reports, answers) = (Arc::clone(said), Arc::clone(&writer));
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let report: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(report["kind"], "sent", "{report}");
+            reports.2.lock().unwrap().extend(report["texts"].as_array().unwrap().iter().cloned());
+            // One that has gone away reports it again.
+            drop(write(&json!({ "kind": "recorded" }), &answers));
+        }
+    });
     loop {
         let more: Vec<Value> = {
             let facts = said.0.lock().unwrap();
@@ -155,11 +187,10 @@ fn tell(mut stream: &UnixStream, said: &Said) -> std::io::Result<()> {
             facts[after..].to_vec()
         };
         for fact in &more {
-            stream.write_all(format!("{fact}\n").as_bytes())?;
+            write(fact, &writer)?;
         }
         after += more.len();
-        let alive = json!({ "kind": "alive", "number": after });
-        stream.write_all(format!("{alive}\n").as_bytes())?;
+        write(&json!({ "kind": "alive", "number": after }), &writer)?;
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use jit_core::grant::digest::sha256_hex;
 use serde_json::{Value, json};
 
 use crate::daemon::{Site, until, until_within, webhook};
@@ -251,4 +252,63 @@ fn a_burst_of_ten_thousand_loses_none_and_stays_small() {
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     println!("peak of the memory: {} MiB", peak / 1024);
     assert!(peak < 64 * 1024, "{peak} KiB");
+}
+
+/// What the administrators have to know is said once. What happened while the program was down is one message, and so is a test.
+#[test]
+fn a_board_tells_the_administrators_what_happened() {
+    let receiver = Receiver::that(|_, _| How::status(202));
+    let (admins, others) = (json!({ "administrators": true }), json!({ "groups": ["leads"] }));
+    let board =
+        |name: &str, to: &Value, url: &str| json!({ "name": name, "to": to, "teams": { "url": { "file": url } } });
+    let others_board = Receiver::that(|_, _| How::status(202));
+    let mut site = Site::with(&json!([board("admins", &admins, "url"), board("leads", &others, "others")]));
+    site.secret("url", &receiver.url());
+    site.secret("others", &others_board.url());
+    site.start();
+    let texts = || receiver.got().iter().map(|got| got.body.to_string()).collect::<Vec<_>>();
+    let first = site.say_to_administrators("root drained the daemon");
+    let got = until("they are told", || Some(texts()).filter(|texts| texts.len() == 1));
+    assert!(got[0].contains("jitd on bastion1: root drained the daemon"), "{got:?}");
+    site.status("admins", "it is settled", |status| status["settled"] == first);
+    site.kill();
+    let last = ["root resumed the daemon", "root revoked one", "root revoked two"]
+        .map(|says| site.say_to_administrators(says))[2];
+    site.start();
+    let got = until("they are told the rest", || Some(texts()).filter(|texts| texts.len() == 2));
+    assert!(got[1].contains("3 things happened") && got[1].contains("root revoked two"), "{got:?}");
+    site.status("admins", "it is settled", |status| status["settled"] == last);
+    let tested = site.command(&["test", "admins"]).output().unwrap();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+    assert!(texts()[2].contains("this is a test of the channel; nothing happened"), "{:?}", texts());
+    assert!(others_board.got().is_empty(), "it concerns nobody else");
+    let reported = until("the daemon has the hashes", || Some(site.reported()).filter(|texts| texts.len() >= 2));
+    let of: Vec<_> = reported.iter().map(|text| (&text["channel"], &text["about"], &text["seq"])).collect();
+    let expected = [first, last].map(|seq| json!(["admins", "operation", seq]));
+    assert!(expected.iter().all(|text| of.contains(&(&text[0], &text[1], &text[2]))), "{of:?}");
+}
+
+/// The daemon gets the hash of each document that a receiver took, also after a crash before it was reported.
+#[test]
+fn what_a_receiver_took_is_reported() {
+    let receiver = Receiver::taking();
+    let mut site = Site::webhook(&receiver.url());
+    for number in 0..100 {
+        site.say(&format!("grant{number}"), "requested");
+    }
+    until("all are taken", || (receiver.taken().len() >= 100).then_some(()));
+    site.kill();
+    site.start();
+    let hashes =
+        || site.reported().iter().map(|text| text["sha256"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>();
+    let taken = || {
+        let taken = receiver.taken();
+        taken.iter().map(|got| sha256_hex(&got.raw)).collect::<BTreeSet<_>>()
+    };
+    until("each is reported", || (hashes().len() >= 100 && hashes().is_subset(&taken())).then_some(()));
+    let seqs: BTreeSet<u64> = site.reported().iter().map(|text| text["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=100).collect());
+    until("it forgets what is recorded", || {
+        (!std::fs::read_to_string(site.folder.join("state/siem.json")).unwrap().contains("sha256")).then_some(())
+    });
 }

@@ -19,3 +19,4 @@ mod daemon;
 mod hostile;
 #[path = "../../../../tests/support/receiver.rs"]
 mod receiver;
+mod verified;
