@@ -4,6 +4,7 @@
 #   tests/clients/build.sh python   the official client for Python; seconds (tests/it/gateway_clients.rs)
 #   tests/clients/build.sh java     fabric8's client for Java, from Maven; half a minute (the same)
 #   tests/clients/build.sh helm     Helm, from its Go module; minutes, much less after the control plane (the same)
+#   tests/clients/build.sh webhooks the libraries of Standard Webhooks for Python and Go (crates/jit-notify/tests/feeds/verified.rs)
 #   tests/clients/build.sh page     Chromium, on a page of `jitd scan`; seconds (crates/jit-scan/tests/page.rs)
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
@@ -16,7 +17,7 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm|page)$ ]] || fail "no client \`$client\`" 'python, java, helm or page'
+    [[ $client =~ ^(python|java|helm|webhooks|page)$ ]] || fail "no client \`$client\`" 'python, java, helm, webhooks or page'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -67,6 +68,21 @@ has_helm() { go version || fail "no \`go\` in PATH" "install Go, https://go.dev/
 
 build_helm() {
     (cd "$here/helm" && CGO_ENABLED=0 GOWORK=off go build -buildvcs=false -ldflags '-s -w' -o "$fresh/run" helm.sh/helm/v4/cmd/helm)
+}
+
+has_webhooks() { has_python && has_helm; }
+
+build_webhooks() {
+    "$python" -m venv "$fresh/venv" || fail "can't make a Python environment" 'apt-get install python3-venv'
+    "$fresh/venv/bin/pip" --quiet --disable-pip-version-check install --no-deps --target "$fresh/modules" \
+        --requirement "$here/webhooks/requirements.txt"
+    rm -r "$fresh/venv"
+    cp "$here/webhooks/verify.py" "$fresh/"
+    (cd "$here/webhooks" && CGO_ENABLED=0 GOWORK=off go build -buildvcs=false -ldflags '-s -w' -o "$fresh/go" .)
+    start "case \$1 in
+python) PYTHONPATH=\$here/modules PYTHONDONTWRITEBYTECODE=1 exec $python \"\$here/verify.py\" ;;
+go) exec \"\$here/go\" ;;
+esac"
 }
 
 has_page() {
