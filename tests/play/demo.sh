@@ -38,6 +38,8 @@ story() {
     run alice 0 '^requested: role debug in namespace payments' -- \
         jit-login request play -n payments --role debug --for "$window" --reason 'INC-42 queue stuck' --no-wait
     id=$(tail -n 1 <<<"$output")
+    tell 'Those who have to answer hear of it at once: jit-notify runs a command for each fact, or writes to a chat or a mailbox.'
+    hear '^to payments-leads: alice requests role debug in payments'
     tell 'A request that no policy rule allows is refused at once, before anybody has to look at it.'
     run alice 4 'policy-denied' -- \
         jit-login request play -n kube-system --role cluster-admin --for 1h --reason 'INC-42 queue stuck'
@@ -48,6 +50,8 @@ story() {
     run alice 4 'self-approval' -- jit-login approve "$id" --yes
     tell 'Bob can approve it.'
     run bob 0 "^$id approved" -- jit-login approve "$id" --yes
+    tell 'Alice hears that he did.'
+    hear "^to alice: bob approved $id"
 
     chapter "Alice collects the access. Her $window begin when it works."
     collect "$id"
@@ -67,6 +71,7 @@ story() {
     tell 'Not only her client says so. So does the API server:'
     eventually admin 1 '^no' -- kubectl auth can-i list pods -n payments --as jit:alice --as-group "jit:$id"
     run admin 0 'No resources found' -- kubectl get rolebindings -n payments
+    hear "^to alice: $id expired"
 
     through_the_gateway
 
@@ -106,6 +111,7 @@ through_the_gateway() {
     tell 'And she cannot start it again.'
     run alice 1 ' ended|released' -- kubectl exec web-0 -- date
 
+    # shellcheck disable=SC2016 # a key of the policy, not a command
     chapter 'What she saw is recorded: the rule says `record: required`. Bob, who approved it, finds the exec that was cut, and plays it.'
     filter=' exec ' run bob 0 '^yes .* cut .* exec -it payments/web-0 -c web -- sh' -- jit-login sessions "$cut"
     local session
@@ -155,6 +161,17 @@ ended() {
     shown=$(tail -n "+$((began_with + 1))" "$dir/terminal" | as_text)
     output=$shown
     judge "$status" "$1" "$2"
+}
+
+# hear PATTERN: shows what jit-notify has told people since the last time, when a line of it matches.
+hear() {
+    local end=$((SECONDS + 10))
+    until shown=$(tail -n "+$((${heard-0} + 1))" "$dir/told") && grep -qE "$1" <<<"$shown"; do
+        ((SECONDS < end)) || wrong "somebody to be told \`$1\` within 10 s, not: $shown"
+        sleep 0.05
+    done
+    heard=$((${heard-0} + $(wc -l <<<"$shown")))
+    printf '\n%s\n%s\n' "${cyan}jit-notify$plain$dim   # whom it told what meanwhile$plain" "$shown"
 }
 
 # as_text ends lines as a file does, not as a terminal does.
@@ -255,7 +272,7 @@ colours() {
 finish() {
     trap '' INT TERM
     # It outlives a demo that failed only as logs and a trail.
-    if (($1)) && [[ -d $dir ]]; then tail -n 5 "$dir/jitd.log" "$dir/jit-gateway.log" 2>/dev/null >&2 || true; fi
+    if (($1)) && [[ -d $dir ]]; then tail -n 5 "$dir/jitd.log" "$dir/jit-gateway.log" "$dir/jit-notify.log" 2>/dev/null >&2 || true; fi
     "$here/play.sh" "$dir" down >/dev/null 2>&1 || true
     if (($1)); then
         printf '%s\n' "demo: not finished (exit code $1); logs and trail are in $dir" >&2

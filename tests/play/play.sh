@@ -11,12 +11,12 @@
 #                                                                    └─► kubelet ─► web-0
 #
 # `managed` stands for a provider's cluster: its API server does not trust jitd's authority, and jitd and the gateway log in
-# with tokens.
+# with tokens. jit-notify tells people what happens: a line in the file `told`.
 #
 # Each `up` begins afresh. FOLDER holds all of it, the programs too, so a build does not disturb a play:
 #
-#   as  admin.kubeconfig  managed-admin.kubeconfig  config.yaml  policy.yaml  gateway.yaml  jitd.log  jit-gateway.log
-#   audit.log  run/api.sock  var/ (the daemon's)  home/NAME/ (the people's)  bin/  node/ (the kubelet's)
+#   as  admin.kubeconfig  managed-admin.kubeconfig  config.yaml  policy.yaml  gateway.yaml  notify.yaml  jitd.log
+#   jit-gateway.log  jit-notify.log  told  audit.log  run/api.sock  var/ (the daemon's)  home/NAME/ (the people's)  bin/  node/ (the kubelet's)
 #   plane/, managed/ (the API servers')  NAME.pid of each program
 #
 # jitd learns who calls from the socket, so the people need uids of their own. Root takes them as it
@@ -33,7 +33,7 @@ readonly names=(alice bob carol dave erin)
 # The kubelet runs what people exec in pods as processes of this host, so not as root.
 readonly node_uid=42006
 # In the order in which they are ended: the daemon says goodbye in its trail, and needs nobody for that.
-readonly programs=(jitd jit-gateway kubelet managed plane)
+readonly programs=(jitd jit-notify jit-gateway kubelet managed plane)
 
 self=$(realpath "${BASH_SOURCE[0]}")
 here=${self%/*}
@@ -107,6 +107,7 @@ It runs. There are two clusters, \`play\` and \`managed\`, and five people: ${na
 
   In $here:
     as alice                  opens a shell as alice; dave is in no group, erin is an auditor
+    told                      says whom jit-notify told what
     jitd.log, audit.log       are the logs of the daemon and of the API server of \`play\`
     config.yaml, policy.yaml  define the people, and who may request what
   \`make stop\` ends it; \`make demo\` tells the whole story by itself.
@@ -115,7 +116,7 @@ END
 
 failed_up() {
     local log
-    for log in plane/launch.log managed/launch.log kubelet.log jitd.log jit-gateway.log; do
+    for log in plane/launch.log managed/launch.log kubelet.log jitd.log jit-gateway.log jit-notify.log; do
         [[ ! -s $dir/$log ]] || { printf '%s\n' "--- the end of $(relative "$dir/$log")"; tail -n 20 "$dir/$log"; } >&2
     done
     end_all || true
@@ -125,13 +126,13 @@ failed_up() {
 # fill copies what the play needs into its folder, where everybody can reach it.
 fill() {
     local built=${CARGO_TARGET_DIR:-$root/target}/debug plane program
-    for program in jitd jit-login jit-gateway; do
+    for program in jitd jit-login jit-gateway jit-notify; do
         [[ -x $built/$program ]] || fail "no \`$program\` in \`$built\`" "build it with \`make build\`"
     done
     plane=$("$root/tests/controlplane/build.sh")
     chmod 755 "$dir"
-    mkdir -p "$dir"/{bin,home,run,node} && mkdir -m 700 "$dir/plane" "$dir/plane/bin" "$dir/managed"
-    cp "$built/jitd" "$built/jit-login" "$built/jit-gateway" "$dir/bin/"
+    mkdir -p "$dir"/{bin,home,run,node} && mkdir -m 700 "$dir/plane" "$dir/plane/bin" "$dir/managed" "$dir/notify"
+    cp "$built/jitd" "$built/jit-login" "$built/jit-gateway" "$built/jit-notify" "$here/tell.sh" "$dir/bin/"
     ln -s jit-login "$dir/bin/kubectl-jit"
     for program in etcd kube-apiserver kube-controller-manager launch; do
         link "$plane/$program" "$dir/plane/bin/$program"
@@ -226,6 +227,7 @@ start() {
     (umask 077 && write_kubeconfig "jit:daemon:play" >managed/jitd.kubeconfig && write_kubeconfig jit-gateway >managed/gateway.kubeconfig)
     write_config "$certificate" >config.yaml
     write_gateway_config >gateway.yaml
+    write_notify_config >notify.yaml
     bin/jitd --config config.yaml init --issuing-days 1 --root-years 1 >plane/init.log 2>&1 || { cat plane/init.log >&2; exit 1; }
     cat var/ca/play/root.crt >>plane/client-ca.crt
     await managed 100 grep -qs '"pid"' managed/launch.log
@@ -244,6 +246,9 @@ start() {
     await jitd 20 answers
     background jit-gateway jit-gateway.log bin/jit-gateway --config "$dir/gateway.yaml" serve
     await jit-gateway 20 grep -qs 'the gateway is connected' jitd.log
+    touch told
+    background jit-notify jit-notify.log bin/jit-notify --config "$dir/notify.yaml" serve
+    await jit-notify 20 grep -qs 'reading what jitd says' jit-notify.log
     await kubelet 20 web_runs
 }
 
@@ -314,6 +319,7 @@ state: var
 sessions: var/gateway/sessions
 policy: policy.yaml
 auditors: [auditors]
+notify: root
 times: { answer: 1h, collect: 10m, certificate: $1 }
 people:
 $(for name in "${names[@]}"; do echo "  - { name: $name, uids: [${people[$name]}], groups: [${groups[$name]-}] }"; done)
@@ -341,6 +347,17 @@ feed: run/feed.sock
 state: var/gateway
 clusters:
   - { name: managed, kubeconfig: managed/gateway.kubeconfig }
+END
+}
+
+write_notify_config() {
+    cat <<END
+# The configuration of jit-notify, made by \`make play\`; paths are relative to this file.
+socket: run/notify.sock
+state: notify
+channels:
+  - name: told
+    command: { run: [$dir/bin/tell.sh] }
 END
 }
 
