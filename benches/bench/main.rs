@@ -6,6 +6,7 @@
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
 //!  gateway ─ GETs and LISTs through it, against direct access; how soon an end is felt; idle watches
 //!  sessions ─ what the log of requests and recordings cost
+//!  notify ── from a request to a webhook, and what that costs
 //!  scan ──── what can be found in a dump of a large cluster
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
 //!  hostile ─ what two members can do to the others
@@ -34,9 +35,12 @@ mod hostile;
 mod http;
 mod load;
 mod many;
+mod notify;
 mod plane;
 mod policy;
 mod process;
+#[path = "../../tests/support/receiver.rs"]
+mod receiver;
 mod scan;
 mod sessions;
 mod signing;
@@ -58,8 +62,8 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 10] =
-    ["signing", "access", "gateway", "sessions", "credential", "policy", "many", "trail", "scan", "hostile"];
+const PARTS: [&str; 11] =
+    ["signing", "access", "gateway", "sessions", "notify", "credential", "policy", "many", "trail", "scan", "hostile"];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
@@ -133,6 +137,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("sessions") {
         rows.append(&mut sessions::measure(&plane, &folder.join("sessions"), &settings).await?);
+    }
+    if wanted("notify") {
+        rows.append(&mut notify::measure(&plane, &folder.join("notify"), &settings).await?);
     }
     if wanted("credential") {
         rows.append(&mut credential::measure(&plane, &settings).await?);

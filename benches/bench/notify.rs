@@ -1,0 +1,162 @@
+//! How soon somebody hears of a request, and what it costs to tell them.
+//!
+//! ```text
+//!  one:   alice ─► POST /v1/grants ─► jitd ══► jit-notify ─► a receiver of webhooks, here    from the request to the arrival
+//!  burst: ten thousand requests ─► the memory of jit-notify when the last one has arrived
+//!  hang:  renewals by 64 clients, in turns with a receiver that never answers, and without jit-notify
+//! ```
+//! The receiver runs in this process.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::client::jit_login;
+use crate::daemon::Daemon;
+use crate::load::{Requests, connect, load, median};
+use crate::plane::Plane;
+use crate::process::Running;
+use crate::receiver::{How, Receiver};
+use crate::table::{Row, number};
+use crate::{Failure, Settings, progress};
+
+const NAMESPACE: &str = "notify";
+const CLIENTS: usize = 64;
+
+/// How long anything may take to arrive before the run is given up.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
+    plane.namespace(NAMESPACE).await?;
+    let mut daemon = Daemon::prepare(plane, folder, "notify", &[NAMESPACE.to_owned()])?;
+    let config = folder.join("config.yaml");
+    let mut written: Value = serde_json::from_slice(&fs::read(&config)?)?;
+    written["notify"] = json!("root");
+    fs::write(&config, written.to_string())?;
+    daemon.start().await?;
+    let rows = vec![one(&daemon, settings).await?, burst(&daemon, settings).await?, hanging(&daemon, settings).await?];
+    daemon.stop()?;
+    Ok(rows)
+}
+
+async fn one(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
+    let receiver = Receiver::taking();
+    let _notify = Notify::start(daemon, "one", &receiver).await?;
+    let mut alice = daemon.alice().connect().await?;
+    let times = settings.shorter(200, 20);
+    progress(&format!("notify: {times} requests, one after the other"));
+    let mut milliseconds = Vec::new();
+    for _ in 0..times {
+        let begun = SystemTime::now();
+        let id = daemon.request(&mut alice, NAMESPACE, "1h").await?.id;
+        let arrived = until("the request arrives", || {
+            receiver.got().iter().find(|got| got.grant() == id && got.kind() == "grant.requested").map(|got| got.at)
+        });
+        milliseconds.push(arrived.await?.duration_since(begun)?.as_secs_f64() * 1e3);
+    }
+    let slowest = milliseconds.iter().copied().fold(0.0, f64::max);
+    let middle = median(milliseconds);
+    Ok(Row::new("request, until a webhook has it, median", number(middle, "ms"))
+        .against(format!("the slowest of {times}: {}", number(slowest, "ms")))
+        .at_most(middle, 50.0, "ms"))
+}
+
+async fn burst(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
+    let receiver = Receiver::taking();
+    let notify = Notify::start(daemon, "burst", &receiver).await?;
+    let requests = settings.shorter(10_000, 500);
+    progress(&format!("notify: {requests} requests at once"));
+    let mut alice = daemon.alice().connect().await?;
+    let begun = Instant::now();
+    for _ in 0..requests {
+        daemon.request(&mut alice, NAMESPACE, "1h").await?;
+    }
+    let requested = begun.elapsed();
+    until("all requests arrive", || (receiver.count() >= requests).then_some(())).await?;
+    let behind = begun.elapsed() - requested;
+    let highest = notify.running.memory()?.highest;
+    Ok(Row::new(format!("memory of jit-notify, {requests} requests in a row"), number(highest, "MiB"))
+        .against(format!("all told {:.1} s after the last", behind.as_secs_f64()))
+        .at_most(highest, 64.0, "MiB"))
+}
+
+async fn hanging(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
+    let mut alice = daemon.alice().connect().await?;
+    let mut bob = daemon.bob().connect().await?;
+    let mut renewals = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS {
+        renewals.push(daemon.live(&mut alice, &mut bob, NAMESPACE, "12h").await?);
+    }
+    let requests = Requests::Same(Rc::new(renewals));
+    let rounds = settings.shorter(7, 2);
+    let time = settings.shorter(Duration::from_secs(2), Duration::from_millis(500));
+    progress(&format!("notify: {CLIENTS} clients, {rounds} rounds in turns with a receiver that never answers"));
+    let receiver = Receiver::that(|_, _| How::Hang);
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        without.push(load(connect(&daemon.alice(), CLIENTS).await?, &requests, time).await?.rate());
+        let notify = Notify::start(daemon, "hang", &receiver).await?;
+        with.push(load(connect(&daemon.alice(), CLIENTS).await?, &requests, time).await?.rate());
+        notify.running.stop()?;
+    }
+    let ratio = median(with.iter().zip(&without).map(|(with, without)| with / without));
+    Ok(Row::new("certificates, while a webhook's receiver hangs", number(median(with), "/s"))
+        .against(format!("without jit-notify {}", number(median(without), "/s")))
+        .at_least(ratio, 0.9, "×"))
+}
+
+/// The built jit-notify with one webhook, which reads what the daemon says.
+struct Notify {
+    running: Running,
+}
+
+impl Notify {
+    async fn start(daemon: &Daemon, name: &str, receiver: &Receiver) -> Result<Self, Failure> {
+        let folder = daemon.folder.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("state"))?;
+        secret(&folder.join("url"), &receiver.url())?;
+        secret(&folder.join("key"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
+        let webhook = json!({ "url": { "file": "url" }, "secrets": [{ "file": "key" }] });
+        let config = json!({
+            "socket": daemon.folder.join("run/notify.sock"), "state": "state",
+            "channels": [{ "name": "bench", "webhook": webhook }],
+        });
+        fs::write(folder.join("config.yaml"), config.to_string())?;
+        let mut serve = Command::new(jit_login()?.with_file_name("jit-notify"));
+        serve.arg("--config").arg(folder.join("config.yaml")).arg("serve");
+        let log: PathBuf = folder.join("log");
+        let running = Running::start("jit-notify", &mut serve, &log)?;
+        until("jit-notify reads what jitd says", || {
+            fs::read_to_string(&log).is_ok_and(|log| log.contains("reading what jitd says")).then_some(())
+        })
+        .await?;
+        Ok(Self { running })
+    }
+}
+
+fn secret(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text)?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
+}
+
+/// Waits for a condition.
+async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> Result<T, Failure> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return Ok(found);
+        }
+        if begun.elapsed() > ARRIVES_WITHIN {
+            return Err(format!("not within {} s: {what}", ARRIVES_WITHIN.as_secs()).into());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
