@@ -22,7 +22,7 @@ use crate::grant::{ACT_AS, ACT_AS_GROUP, ActingGateway, DaemonUser, Impersonatio
 pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_gateway_roles_name, fence_of_roles_name};
 pub use self::gateway::name as gateway_name;
 pub use self::place::{Place, Reach};
-pub use self::scan::{SCAN_NAME, scan};
+pub use self::scan::{SCAN_NAME, SCAN_SECRETS_NAME, scan};
 
 /// Who a bastion is in a cluster.
 #[derive(Clone, Copy, Debug)]

@@ -3,11 +3,14 @@
 //! for roles of everybody would change what other tests see.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use futures::stream::{self, StreamExt};
 use http::Method;
-use jit_scan::{Access, Action, Kind, Listed, Reader, ResourceAction, Snapshot, Subject, implied_groups, is_master};
+use jit_scan::{
+    Access, Action, CredentialList, Kind, Listed, Reader, ResourceAction, Snapshot, Subject, implied_groups, is_master,
+};
 use jitd::rbac::Rule;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -594,22 +597,40 @@ fn a_list_that_is_refused_is_not_evaluated() {
     }
 }
 
-/// The role that the manifest prints is enough to collect a snapshot, which answers like the cluster.
+/// The roles that the manifest prints are enough to collect a snapshot, which answers like the cluster. Without the one for
+/// Secrets, Secrets are not evaluated, also when the snapshot is read; with it, none of their content is in the snapshot.
 #[test]
-fn the_role_of_the_manifest_is_enough_for_a_snapshot() {
+fn the_roles_of_the_manifest_are_enough_for_a_snapshot() {
     let plane = Plane::shared();
     let admin = plane.admin();
     let printed = Command::new(env!("CARGO_BIN_EXE_jitd")).args(["manifest", "--scan"]).output().unwrap();
-    let role: Value = serde_saphyr::from_str(std::str::from_utf8(&printed.stdout).unwrap()).unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let roles: Vec<Value> =
+        printed.split("---\n").skip(1).map(|document| serde_saphyr::from_str(document).unwrap()).collect();
+    let [role, of_secrets] = roles.as_slice() else { panic!("{printed}") };
     assert!(!role.to_string().contains("secrets") && role.to_string().contains("\"list\""), "{role}");
-    let name = role["metadata"]["name"].as_str().unwrap();
+    assert_eq!(of_secrets["rules"], json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["list"] }]));
     let base = format!("/apis/{RBAC}/v1");
-    admin.create(&format!("{base}/clusterroles"), &role);
-    let binding = json!({
-        "metadata": { "name": name }, "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": name },
-        "subjects": [{ "apiGroup": RBAC, "kind": "User", "name": "it-scan" }],
-    });
-    admin.create(&format!("{base}/clusterrolebindings"), &binding);
+    let bind = |role: &Value| {
+        let name = &role["metadata"]["name"];
+        admin.create(&format!("{base}/clusterroles"), role);
+        let binding = json!({
+            "metadata": { "name": name }, "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": name },
+            "subjects": [{ "apiGroup": RBAC, "kind": "User", "name": "it-scan" }],
+        });
+        admin.create(&format!("{base}/clusterrolebindings"), &binding);
+    };
+    let applied = "kubectl.kubernetes.io/last-applied-configuration";
+    let home = "/api/v1/namespaces/default";
+    let secret = json!({ "type": "kubernetes.io/dockerconfigjson", "data": { ".dockerconfigjson": base64("{\"auths\": {}}") },
+        "metadata": { "name": "it-scan", "annotations": { applied: "CONTENT" } } });
+    admin.create(&format!("{home}/secrets"), &secret);
+    let template = json!({ "metadata": { "labels": { "app": "it-scan" } }, "spec": { "containers": [
+        { "name": "a", "image": "a", "env": [{ "name": "PASSWORD", "value": "CONTENT" }] }] } });
+    let deployment = json!({ "metadata": { "name": "it-scan" }, "spec": {
+        "replicas": 0, "selector": { "matchLabels": { "app": "it-scan" } }, "template": template } });
+    admin.create("/apis/apps/v1/namespaces/default/deployments", &deployment);
+
     let (certificate, key) = plane.certificate("it-scan");
     let mut file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
     let user = file.auth_infos[0].auth_info.as_mut().unwrap();
@@ -619,41 +640,70 @@ fn the_role_of_the_manifest_is_enough_for_a_snapshot() {
     let kubeconfig = folder.join("kubeconfig");
     std::fs::write(&kubeconfig, serde_json::to_vec(&file).unwrap()).unwrap();
 
-    let mut turn = 0;
-    let (snapshot, said) = until("the role counts", || {
-        turn += 1;
-        let snapshot = folder.join(turn.to_string());
+    // The lists that were refused.
+    let collect = |name: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
-        command.args(["scan", "collect"]).arg(&snapshot).arg("--kubeconfig").arg(&kubeconfig);
+        command.args(["scan", "collect"]).arg(folder.join(name)).arg("--kubeconfig").arg(&kubeconfig);
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        if output.status.success() {
-            return Some((snapshot, said));
-        }
-        assert!(said.contains("403") && said.contains("hint: `jitd manifest --scan`"), "{said}");
-        None
-    });
-    assert_eq!(said, "");
-    admin.delete(&format!("{base}/clusterrolebindings/{name}"));
-    admin.delete(&format!("{base}/clusterroles/{name}"));
+        let line = |line: &str| Some(line.strip_prefix("not evaluated: ")?.split_once(": 403: ")?.0.to_owned());
+        let refused: Vec<String> = said.lines().filter_map(line).collect();
+        let is_told = said.contains("hint: `jitd manifest --scan`");
+        assert_eq!((output.status.success(), is_told), (refused.is_empty(), !refused.is_empty()), "{said}");
+        refused
+    };
+    let mut turn = 0;
+    let mut until_only = |refused: &[&str]| {
+        until("the role counts", || {
+            turn += 1;
+            (collect(&turn.to_string()) == refused).then(|| folder.join(turn.to_string()))
+        })
+    };
+    bind(role);
+    let without = until_only(&["secrets"]);
+    bind(of_secrets);
+    let snapshot = until_only(&[]);
+    for name in [role, of_secrets].map(|role| role["metadata"]["name"].as_str().unwrap()) {
+        admin.delete(&format!("{base}/clusterrolebindings/{name}"));
+        admin.delete(&format!("{base}/clusterroles/{name}"));
+    }
+    admin.delete(&format!("{home}/secrets/it-scan"));
+    admin.delete("/apis/apps/v1/namespaces/default/deployments/it-scan");
 
-    let mut files: Vec<String> =
-        snapshot.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    files.sort();
-    let mut expected: Vec<String> = Listed::ALL.iter().map(|listed| format!("{}.json", listed.plural())).collect();
-    expected.push("version.json".to_owned());
-    expected.sort();
-    assert_eq!(files, expected);
-    let mut reader = Reader::default();
-    reader.path(&snapshot).unwrap();
-    let read = reader.finish();
-    assert_eq!(read.not_evaluated, []);
-    assert!(read.version.is_some() && read.roles.len() > 50, "{:?} {}", read.version, read.roles.len());
+    let files = |snapshot: &Path| -> BTreeSet<String> {
+        snapshot.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let mut expected: BTreeSet<String> = Listed::ALL.iter().map(|listed| format!("{}.json", listed.plural())).collect();
+    expected.extend(CredentialList::ALL.iter().map(|list| format!("{}.json", list.plural)));
+    expected.insert("version.json".to_owned());
+    assert_eq!(files(&snapshot), expected);
+    expected.remove("secrets.json");
+    expected.insert("not-evaluated.json".to_owned());
+    assert_eq!(files(&without), expected);
+    for file in files(&snapshot) {
+        let text = std::fs::read_to_string(snapshot.join(&file)).unwrap();
+        assert!(!text.contains("CONTENT"), "{file}: {text}");
+    }
+    let read = |snapshot: &Path| {
+        let mut reader = Reader::default();
+        reader.path(snapshot).unwrap();
+        reader.finish()
+    };
+    let lacking: Vec<(String, String)> =
+        read(&without).not_evaluated.into_iter().map(|missing| (missing.what, missing.why)).collect();
+    assert!(matches!(&lacking[..], [(what, why)] if what == "secrets" && why.starts_with("403: ")), "{lacking:?}");
+    let all = read(&snapshot);
+    assert_eq!(all.not_evaluated, []);
+    assert!(all.version.is_some() && all.roles.len() > 50, "{:?} {}", all.version, all.roles.len());
+    let secret = all.secrets.unwrap().into_iter().find(|secret| secret.name.name == "it-scan").unwrap();
+    assert_eq!(secret.kind, "kubernetes.io/dockerconfigjson");
+    let is_ours = |workload: &&jit_scan::Workload| workload.name.name == "it-scan";
+    assert_eq!(all.workloads.unwrap().iter().find(is_ours).unwrap().kind, "deployment");
     let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
     let own = command.args(["scan", "what-can", "it-scan"]).arg(&snapshot).output().unwrap();
     assert_eq!((own.status.code(), own.stderr.len()), (Some(0), 0), "{own:?}");
     let own = String::from_utf8(own.stdout).unwrap();
-    assert!(own.contains("list clusterroles.rbac.authorization.k8s.io") && own.contains(name), "{own}");
+    assert!(own.contains("list clusterroles.rbac.authorization.k8s.io") && own.contains("jitd:scan"), "{own}");
     // Nothing that exists is overwritten.
     let mut again = Command::new(env!("CARGO_BIN_EXE_jitd"));
     let again = again.args(["scan", "collect"]).arg(&snapshot).arg("--kubeconfig").arg(&kubeconfig).output().unwrap();

@@ -72,7 +72,7 @@ pub struct Finding {
 }
 
 /// Something that could not be examined, and what that leaves open.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotEvaluated {
     /// What, such as `secrets` or a file with its line.

@@ -33,7 +33,7 @@ pub use self::exceptions::{Exception, Exceptions, NotExceptions};
 pub use self::finding::{Finding, Hop, Kind, NotEvaluated, Report, Subject};
 pub use self::findings::findings;
 pub use self::fingerprint::Fingerprint;
-pub use self::read::{CredentialList, Listed, ReadError, Reader};
+pub use self::read::{CredentialList, Listed, ReadError, Reader, missing_from_snapshot};
 pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{
     Account, Binding, ClientCertificate, Created, KubeconfigUser, Meta, Name, Operator, Requirement, Role, RoleKind,

@@ -27,8 +27,8 @@ use jit_host::hint::Hint;
 
 use self::input::{Fault, Input};
 use self::json::{Item, Taken};
-pub use self::object::Listed;
 use self::object::Read as Object;
+pub use self::object::{Listed, missing_from_snapshot};
 pub use self::others::CredentialList;
 use self::others::{Known, Other};
 use crate::finding::NotEvaluated;
@@ -73,6 +73,8 @@ pub struct Reader {
     /// Where an object is in its list, to find what is in the input twice.
     known: HashMap<(Listed, Name), usize>,
     seen: [bool; Listed::ALL.len()],
+    /// Lists that are not complete.
+    refused: Vec<Listed>,
     others: Known,
     kept: usize,
     objects: usize,
@@ -189,17 +191,17 @@ impl Reader {
     /// Notes that such a list was refused or cannot be read.
     pub fn credentials_refused(&mut self, list: CredentialList, why: String) {
         list.other.see(&mut self.snapshot);
-        self.snapshot.not_evaluated.push(NotEvaluated { what: list.plural.to_owned(), why });
+        let missing = NotEvaluated { what: list.plural.to_owned(), why };
+        // Secrets are asked for by type, and refused for the same reason.
+        if !self.snapshot.not_evaluated.contains(&missing) {
+            self.snapshot.not_evaluated.push(missing);
+        }
     }
 
     /// Notes that a list was refused or cannot be read.
     pub fn refused(&mut self, listed: Listed, why: String) {
         self.see(listed);
-        match listed {
-            Listed::ServiceAccount => self.snapshot.accounts = None,
-            Listed::Namespace => self.snapshot.namespaces = None,
-            Listed::Role | Listed::ClusterRole | Listed::RoleBinding | Listed::ClusterRoleBinding => {}
-        }
+        self.refused.push(listed);
         self.snapshot.not_evaluated.push(NotEvaluated { what: listed.plural().to_owned(), why });
     }
 
@@ -217,6 +219,13 @@ impl Reader {
     /// The snapshot. Lists of which the input has nothing are not evaluated: every cluster has some of each.
     #[must_use]
     pub fn finish(mut self) -> Snapshot {
+        // What is missing in a part of a list may be in the rest.
+        if self.refused.contains(&Listed::ServiceAccount) {
+            self.snapshot.accounts = None;
+        }
+        if self.refused.contains(&Listed::Namespace) {
+            self.snapshot.namespaces = None;
+        }
         for listed in Listed::ALL {
             if !self.seen.get(listed as usize).is_some_and(|seen| *seen) {
                 let why = "the input has none, although every cluster has some".to_owned();
@@ -263,6 +272,11 @@ impl Reader {
                 self.snapshot.version = Some(version);
                 return Ok(Taken::Yes);
             }
+            if let Some(missing) = object::missing(text) {
+                self.objects += 1;
+                missing.into_iter().for_each(|missing| self.lacks(missing));
+                return Ok(Taken::Yes);
+            }
             return Ok(if forced.is_some() { self.kept(source, line, forced, text)? } else { Taken::HasNoKind });
         };
         self.objects += 1;
@@ -274,6 +288,18 @@ impl Reader {
             return self.other(source, line, other, None, text);
         }
         self.kept(source, line, listed, text)
+    }
+
+    /// Notes what a snapshot says that it lacks, as if the cluster itself had refused it.
+    fn lacks(&mut self, NotEvaluated { what, why }: NotEvaluated) {
+        let (what, why) = (shown(&what), shown(&why));
+        let listed = Listed::ALL.into_iter().find(|listed| listed.plural() == what);
+        let credentials = CredentialList::ALL.into_iter().find(|list| list.plural == what);
+        match (listed, credentials) {
+            (Some(listed), _) => self.refused(listed, why),
+            (None, Some(list)) => self.credentials_refused(list, why),
+            (None, None) => self.snapshot.not_evaluated.push(NotEvaluated { what, why }),
+        }
     }
 
     /// Keeps an object if it is of a kind that counts.

@@ -105,7 +105,7 @@ Examples:
         /// The cluster's name in the configuration.
         #[arg(required_unless_present = "scan")]
         cluster: Option<String>,
-        /// Print the ClusterRole that `jitd scan` needs to read a live cluster instead; needs no configuration.
+        /// Print the ClusterRoles that `jitd scan` needs to read a live cluster instead; needs no configuration.
         #[arg(long, conflicts_with = "cluster")]
         scan: bool,
     },

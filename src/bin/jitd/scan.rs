@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use jitd::escape::escaped;
 use jitd::rbac::risk::ServerVersion;
 
-use jit_scan::{NotEvaluated, Reader, Snapshot};
+use jit_scan::{NotEvaluated, Reader, Snapshot, missing_from_snapshot};
 
 use self::live::Extent;
 use self::report::Wanted;
@@ -101,7 +101,7 @@ Examples:
     },
     /// Write what a live cluster says into a folder, to be examined later or elsewhere; never the content of a Secret.
     ///
-    /// Exit code 1 when a list could not be read; the others are in the folder nevertheless.
+    /// Exit code 1 when a list could not be read; the others are in the folder nevertheless, which says what it lacks.
     #[command(after_help = "\
 Examples:
   jitd scan collect ./prod --context prod
@@ -127,33 +127,39 @@ Examples:
     },
 }
 
-/// Writes a snapshot: a file for each list, with its pages one after the other.
+/// Writes a snapshot: a file for each list, with its pages one after the other, and one for the lists that it lacks.
 fn collect(folder: &Path, cluster: &live::Context) -> Result<(), Failure> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut files: BTreeMap<String, File> = BTreeMap::new();
     let mut reader = Reader::default();
-    live::read(cluster, Extent::Rights, &mut reader, &mut |name, page| {
+    let mut keep = |name: &str, page: &[u8]| {
         let file = match files.entry(name.to_owned()) {
             Entry::Occupied(file) => file.into_mut(),
-            Entry::Vacant(new) => {
-                let path = folder.join(format!("{name}.json"));
-                let mut options = OpenOptions::new();
-                let made = options.write(true).create_new(true).mode(0o600).open(&path);
-                new.insert(made.map_err(|error| Failure::ours(format!("`{}`: {error}", path.display())))?)
-            }
+            Entry::Vacant(new) => new.insert(new_file(folder, name)?),
         };
         file.write_all(page)?;
         Ok(file.write_all(b"\n")?)
-    })?;
+    };
+    live::read(cluster, Extent::Credentials, &mut reader, Some(&mut keep))?;
     let objects = counted(u64::try_from(reader.objects()).unwrap_or(u64::MAX), "object");
     let snapshot = reader.finish();
+    if !snapshot.not_evaluated.is_empty() {
+        new_file(folder, "not-evaluated")?.write_all(missing_from_snapshot(&snapshot.not_evaluated)?.as_bytes())?;
+    }
     print::result(format!("{}: {objects}", folder.display()))?;
     say_not_evaluated(snapshot.not_evaluated.iter());
     if snapshot.not_evaluated.is_empty() {
         return Ok(());
     }
-    let hint = "`jitd manifest --scan` prints the ClusterRole that allows it";
+    let hint = "`jitd manifest --scan` prints the ClusterRoles that allow it";
     Err(Failure::ours("the snapshot is not complete").with_hint(hint))
+}
+
+fn new_file(folder: &Path, name: &str) -> Result<File, Failure> {
+    let path = folder.join(format!("{name}.json"));
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(&path);
+    made.map_err(|error| Failure::ours(format!("`{}`: {error}", path.display())))
 }
 
 /// What is examined.
@@ -193,7 +199,7 @@ impl Input {
     fn read(&self, extent: Extent) -> Result<Snapshot, Failure> {
         let mut reader = Reader::default();
         if self.files.is_empty() {
-            live::read(&self.live, extent, &mut reader, &mut |_, _| Ok(()))?;
+            live::read(&self.live, extent, &mut reader, None)?;
         }
         for file in &self.files {
             if file == Path::new("-") {

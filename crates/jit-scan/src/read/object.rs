@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use jit_core::rbac::Rule;
 use jit_core::rbac::risk::ServerVersion;
 use serde::de::{Error, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::finding::{Kind, Subject};
+use crate::finding::{Kind, NotEvaluated, Subject};
 use crate::snapshot::{Account, Binding, Meta, Name, Operator, Requirement, Role, RoleKind, RoleRef, Selector};
 
 /// The lists that decide who can do what.
@@ -129,6 +129,30 @@ pub(super) fn version(text: &[u8]) -> Option<ServerVersion> {
     }
     let form: Form = serde_json::from_slice(text).ok()?;
     form.server_version.and_then(|server| server.git_version).or(form.git_version)?.parse().ok()
+}
+
+/// What a snapshot says that it lacks.
+pub(super) fn missing(text: &[u8]) -> Option<Vec<NotEvaluated>> {
+    let form: Missing = serde_json::from_slice(text).ok()?;
+    (form.format == SNAPSHOT).then_some(form.not_evaluated)
+}
+
+/// The file of a snapshot for the lists that it lacks.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Missing {
+    format: String,
+    not_evaluated: Vec<NotEvaluated>,
+}
+
+const SNAPSHOT: &str = "jitd-snapshot/1";
+
+/// The text of the file by which a snapshot says what it lacks: a list that was refused would look empty otherwise.
+///
+/// # Errors
+/// None in practice: all of it is text.
+pub fn missing_from_snapshot(not_evaluated: &[NotEvaluated]) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&Missing { format: SNAPSHOT.to_owned(), not_evaluated: not_evaluated.to_vec() })
 }
 
 /// An object that is kept.

@@ -1,14 +1,17 @@
 //! Objects that say something about credentials: Secrets, CertificateSigningRequests, and what runs pods.
 //!
-//! Of a Secret only its name, type, age and a few labels are kept; its content is passed over unread.
+//! Of a Secret only its name, type, age and a few labels are kept; its content is passed over unread. The same reduced form
+//! is what a snapshot of a live cluster contains.
 
 use std::collections::{BTreeMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::ReadError;
+use super::input::Fault;
 use crate::credentials::certificate;
 use crate::snapshot::{Meta, Name, Secret, SigningRequest, Snapshot, Workload};
 
@@ -23,19 +26,8 @@ pub(super) enum Other {
 
 impl Other {
     pub(super) fn of(api_version: &str, kind: &str) -> Option<Self> {
-        Some(match (api_version, kind) {
-            ("v1", "Secret") => Self::Secret,
-            ("certificates.k8s.io/v1", "CertificateSigningRequest") => Self::SigningRequest,
-            ("v1", "Pod") => Self::Workload("pod"),
-            ("v1", "ReplicationController") => Self::Workload("replicationcontroller"),
-            ("apps/v1", "Deployment") => Self::Workload("deployment"),
-            ("apps/v1", "ReplicaSet") => Self::Workload("replicaset"),
-            ("apps/v1", "StatefulSet") => Self::Workload("statefulset"),
-            ("apps/v1", "DaemonSet") => Self::Workload("daemonset"),
-            ("batch/v1", "Job") => Self::Workload("job"),
-            ("batch/v1", "CronJob") => Self::Workload("cronjob"),
-            _ => return None,
-        })
+        let known = KINDS.iter().find(|(version, name, _)| *version == api_version && *name == kind);
+        known.map(|(_, _, other)| *other)
     }
 
     pub(super) fn singular(self) -> &'static str {
@@ -55,6 +47,20 @@ impl Other {
         }
     }
 }
+
+/// `apiVersion` and `kind` of each.
+const KINDS: &[(&str, &str, Other)] = &[
+    ("v1", "Secret", Other::Secret),
+    ("certificates.k8s.io/v1", "CertificateSigningRequest", Other::SigningRequest),
+    ("v1", "Pod", Other::Workload("pod")),
+    ("v1", "ReplicationController", Other::Workload("replicationcontroller")),
+    ("apps/v1", "Deployment", Other::Workload("deployment")),
+    ("apps/v1", "ReplicaSet", Other::Workload("replicaset")),
+    ("apps/v1", "StatefulSet", Other::Workload("statefulset")),
+    ("apps/v1", "DaemonSet", Other::Workload("daemonset")),
+    ("batch/v1", "Job", Other::Workload("job")),
+    ("batch/v1", "CronJob", Other::Workload("cronjob")),
+];
 
 /// A list that says something about credentials, as a live cluster is asked for it.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +108,38 @@ impl CredentialList {
         }
     }
 
+    /// The API group; empty for the core group.
+    #[must_use]
+    pub fn group(self) -> &'static str {
+        let rest = self.path.strip_prefix("/apis/").and_then(|rest| rest.split_once('/'));
+        rest.map_or("", |(group, _)| group)
+    }
+
+    /// Whether it lists Secrets, of which nothing but metadata may be asked for.
+    #[must_use]
+    pub fn is_of_secrets(self) -> bool {
+        self.other == Other::Secret
+    }
+
+    /// The answer to the list request, reduced to what a scan reads, as a list that [`Reader`](super::Reader) reads: no
+    /// environment of a pod, and no annotation of a Secret in which kubectl keeps its content.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the answer is not such a list.
+    pub fn reduced(self, body: &[u8]) -> Result<Vec<u8>, ReadError> {
+        let (version, kind) = KINDS
+            .iter()
+            .find(|(_, _, other)| *other == self.other)
+            .map(|(version, kind, _)| (*version, *kind))
+            .unwrap_or_default();
+        let reduce = || {
+            let Answer { items } = serde_json::from_slice(body)?;
+            let items = items.unwrap_or_default().into_iter().map(|object| object.reduced(self)).collect();
+            serde_json::to_vec(&Reduced { api_version: version, kind: format!("{kind}List"), items })
+        };
+        reduce().map_err(|error| Fault::json(1, &error).of(self.plural.to_owned()))
+    }
+
     const fn secrets(selector: &'static str, kind: &'static str) -> Self {
         let other = Other::Secret;
         Self { path: "/api/v1/secrets", selector: Some(selector), plural: "secrets", other, kind_of_secret: Some(kind) }
@@ -143,13 +181,9 @@ impl Known {
         let spec = object.spec.unwrap_or_default();
         match other {
             Other::Secret => {
-                let keep = |all: Option<BTreeMap<String, String>>, prefixes: &[&str]| {
-                    let is_kept = |key: &String| prefixes.iter().any(|prefix| key.starts_with(prefix));
-                    all.unwrap_or_default().into_iter().filter(|(key, _)| is_kept(key)).collect()
-                };
                 let meta = Meta {
-                    labels: keep(metadata.labels, &["kubernetes.io/legacy-token-"]),
-                    annotations: keep(metadata.annotations, &["kubernetes.io/service-account."]),
+                    labels: kept(metadata.labels, LABELS_OF_SECRETS),
+                    annotations: kept(metadata.annotations, ANNOTATIONS_OF_SECRETS),
                     created: metadata.creation_timestamp,
                 };
                 let inferred = || kind.unwrap_or_else(|| inferred(&name, &meta)).to_owned();
@@ -186,6 +220,15 @@ impl Known {
     }
 }
 
+/// What is kept of the labels and annotations of a Secret, by how they begin. Never
+/// `kubectl.kubernetes.io/last-applied-configuration`, which has the content.
+const LABELS_OF_SECRETS: &str = "kubernetes.io/legacy-token-";
+const ANNOTATIONS_OF_SECRETS: &str = "kubernetes.io/service-account.";
+
+fn kept(all: Option<BTreeMap<String, String>>, prefix: &str) -> BTreeMap<String, String> {
+    all.unwrap_or_default().into_iter().filter(|(key, _)| key.starts_with(prefix)).collect()
+}
+
 /// The type of a Secret of which only the metadata was asked for.
 fn inferred(name: &Name, meta: &Meta) -> &'static str {
     if meta.annotations.contains_key("kubernetes.io/service-account.name") {
@@ -197,44 +240,91 @@ fn inferred(name: &Name, meta: &Meta) -> &'static str {
     }
 }
 
-/// As much of all these kinds as is read.
+/// The answer of an API server to a list request.
 #[derive(Deserialize)]
+struct Answer {
+    items: Option<Vec<Object>>,
+}
+
+/// A list as a snapshot contains it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reduced {
+    api_version: &'static str,
+    kind: String,
+    items: Vec<Object>,
+}
+
+/// As much of all these kinds as is read.
+#[derive(Deserialize, Serialize)]
 struct Object {
+    #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata>,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind_of_secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     spec: Option<Spec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
 }
 
-#[derive(Default, Deserialize)]
+impl Object {
+    fn reduced(self, list: CredentialList) -> Self {
+        let is_secret = list.is_of_secrets();
+        let metadata = self.metadata.map(|metadata| Metadata {
+            labels: is_secret.then(|| kept(metadata.labels, LABELS_OF_SECRETS)),
+            annotations: is_secret.then(|| kept(metadata.annotations, ANNOTATIONS_OF_SECRETS)),
+            ..metadata
+        });
+        Self {
+            metadata,
+            kind_of_secret: self.kind_of_secret.or_else(|| list.kind_of_secret.map(str::to_owned)),
+            ..self
+        }
+    }
+}
+
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     creation_timestamp: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     owner_references: Option<Vec<Owner>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Owner {
+    #[serde(skip_serializing_if = "Option::is_none")]
     controller: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
+    #[serde(skip_serializing_if = "Option::is_none")]
     signer_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     service_account_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     automount_service_account_token: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<Template>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     job_template: Option<Box<Template>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Template {
+    #[serde(skip_serializing_if = "Option::is_none")]
     spec: Option<Box<Spec>>,
 }
 
@@ -252,7 +342,8 @@ impl Spec {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
 }

@@ -62,7 +62,8 @@ fn usual_kubeconfig() -> Result<PathBuf, Failure> {
     }
 }
 
-/// What happens to each answer besides: the name of its list, and its text.
+/// What happens to each answer besides: the name of its list, and its text, without what a scan does not read of Secrets and
+/// workloads.
 pub(super) type Keep<'a> = &'a mut dyn FnMut(&str, &[u8]) -> Result<(), Failure>;
 
 /// What is read of a live cluster.
@@ -79,7 +80,7 @@ pub(super) fn read(
     Context { kubeconfig, context }: &Context,
     extent: Extent,
     reader: &mut Reader,
-    keep: Keep<'_>,
+    mut keep: Option<Keep<'_>>,
 ) -> Result<(), Failure> {
     let runtime = runtime()?;
     let usual;
@@ -106,12 +107,15 @@ pub(super) fn read(
         let version = serde_json::from_slice(&answer.body).ok();
         if let Some(version) = version.and_then(|Version { git_version }| git_version.parse().ok()) {
             reader.version(version);
-            keep("version", &answer.body)?;
+            if let Some(keep) = &mut keep {
+                keep("version", &answer.body)?;
+            }
         }
         for listed in Listed::ALL {
             let page = |reader: &mut Reader, body: &[u8]| reader.page(listed, body);
             let list = List { path: &listed.path(), plural: listed.plural(), selector: None, accept: JSON };
-            if let Err(why) = cluster.list(list, reader, page, keep).await? {
+            let mut keep = |body: &[u8]| keep.as_mut().map_or(Ok(()), |keep| keep(listed.plural(), body));
+            if let Err(why) = cluster.list(list, reader, page, &mut keep).await? {
                 reader.refused(listed, why);
             }
         }
@@ -119,9 +123,9 @@ pub(super) fn read(
         for listed in credentials {
             let CredentialList { path, plural, selector, .. } = listed;
             let page = |reader: &mut Reader, body: &[u8]| reader.credentials(listed, body);
-            if let Err(why) =
-                cluster.list(List { path, plural, selector, accept: listed.accept() }, reader, page, keep).await?
-            {
+            let list = List { path, plural, selector, accept: listed.accept() };
+            let mut keep = |body: &[u8]| keep.as_mut().map_or(Ok(()), |keep| keep(plural, &listed.reduced(body)?));
+            if let Err(why) = cluster.list(list, reader, page, &mut keep).await? {
                 reader.credentials_refused(listed, why);
             }
         }
@@ -180,7 +184,7 @@ impl Connection {
         list: List<'_>,
         reader: &mut Reader,
         take: impl Fn(&mut Reader, &[u8]) -> Result<Option<String>, ReadError>,
-        keep: Keep<'_>,
+        keep: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<Result<(), String>, Failure> {
         let (mut more, mut attempts) = (None::<String>, 0);
         let before = reader.objects();
@@ -196,7 +200,7 @@ impl Connection {
                         Ok(next) => next,
                         Err(error) => return Ok(Err(error.to_string())),
                     };
-                    keep(list.plural, &answer.body)?;
+                    keep(&answer.body)?;
                     match next {
                         Some(next) => more = Some(next),
                         None => return Ok(Ok(())),
