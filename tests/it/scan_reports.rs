@@ -134,6 +134,34 @@ fn every_form_is_written_and_the_same_input_gives_the_same_bytes() {
     }
 }
 
+/// Code scanning shows a finding where the manifest has it, whether the folder is named from here or from the root.
+#[test]
+fn a_finding_in_manifests_has_their_file_and_line() {
+    let folder = scratch("scan");
+    std::fs::create_dir_all(folder.join("deploy/base")).unwrap();
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: ops}\n\
+                rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]\n";
+    let binding = "# For the operators.\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
+                   metadata: {name: ops}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: ops}\n\
+                   subjects: [{kind: User, name: alice}]\n";
+    std::fs::write(folder.join("deploy/base/rbac.yaml"), format!("{role}---\n\n{binding}")).unwrap();
+    let absolute = folder.join("deploy");
+    for input in ["deploy", "./deploy/base/rbac.yaml", absolute.to_str().unwrap()] {
+        let output = scan(&folder, &format!("{input} --server-version 1.36 -o sarif"));
+        let log: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let results = log["runs"][0]["results"].as_array().unwrap();
+        let full = results.iter().find(|result| result["ruleId"] == "E01").unwrap_or_else(|| panic!("{log:#}"));
+        let place = |location: &Value| {
+            let place = &location["physicalLocation"];
+            (place["artifactLocation"]["uri"].as_str().unwrap().to_owned(), place["region"]["startLine"].clone())
+        };
+        let file = "deploy/base/rbac.yaml".to_owned();
+        assert_eq!(place(&full["locations"][0]), (file.clone(), json!(8)), "{input}: {full:#}");
+        let steps = full["codeFlows"][0]["threadFlows"][0]["locations"].as_array().unwrap();
+        assert_eq!(place(&steps.last().unwrap()["location"]), (file, json!(1)), "{input}: {full:#}");
+    }
+}
+
 /// The files belong to others. No link, pipe or nonsense is followed, waited for or shown.
 #[test]
 fn kubeconfig_files_of_others_are_read_without_trusting_them() {

@@ -132,13 +132,6 @@ fn with_groups(account: &Subject) -> Vec<Subject> {
 
 const EVERYBODY: &str = "system:authenticated";
 
-fn object(kind: &str, name: &Name) -> String {
-    match &name.namespace {
-        Some(namespace) => format!("{namespace}/{kind}/{}", name.name),
-        None => format!("{kind}/{}", name.name),
-    }
-}
-
 /// The files with a copy of a credential, by its digest.
 struct Copies<'a> {
     tokens: BTreeMap<&'a str, (&'a StaticToken, Vec<&'a KubeconfigUser>)>,
@@ -241,7 +234,7 @@ fn account_token(secret: &Secret, copies: &mut Copies<'_>, rights: &Rights<'_>, 
         None => "no use is recorded".to_owned(),
     };
     let age = secret.meta.created.map(|created| format!(", created {}", age(&created, now))).unwrap_or_default();
-    let hop = Hop { object: object("secret", &secret.name), grants: format!("contains the token{age}; {used}") };
+    let hop = Hop { object: secret.name.object("secret"), grants: format!("contains the token{age}; {used}") };
     Some(Finding {
         id: "L01".to_owned(),
         severity,
@@ -320,7 +313,7 @@ fn bootstrap_token(secret: &Secret, rights: &Rights<'_>) -> Finding {
     let subject = group("system:bootstrappers");
     let (severity, behind) = rights.behind(std::slice::from_ref(&subject));
     let hop = Hop {
-        object: object("secret", &secret.name),
+        object: secret.name.object("secret"),
         grants: "is a token for new nodes; when it expires is in its content, which is not read".to_owned(),
     };
     Finding {
@@ -343,7 +336,7 @@ fn mounted(snapshot: &Snapshot, rights: &Rights<'_>) -> Vec<Finding> {
         let name = Name { namespace: workload.name.namespace.clone(), name: workload.account.clone() };
         let automount = workload.automount.or_else(|| accounts.get(&name)?.automount).unwrap_or(true);
         if automount {
-            by_account.entry(name).or_default().push(object(&workload.kind, &workload.name));
+            by_account.entry(name).or_default().push(workload.name.object(&workload.kind));
         }
     }
     let strong = by_account.into_iter().filter_map(|(name, workloads)| {
@@ -381,7 +374,7 @@ fn pull_secrets(secrets: &[Secret]) -> Option<Finding> {
     let each = found
         .iter()
         .take(MOST_HOPS)
-        .map(|name| Hop { object: object("secret", name), grants: "contains a registry's credentials".to_owned() });
+        .map(|name| Hop { object: name.object("secret"), grants: "contains a registry's credentials".to_owned() });
     let path = [all].into_iter().chain(each).collect();
     let scope: BTreeSet<String> = found.iter().filter_map(|name| name.namespace.clone()).collect();
     Some(Finding {

@@ -343,19 +343,12 @@ fn unused_roles(held: &mut Held<'_>, shipped: &Shipped<'_>, not_evaluated: &mut 
 }
 
 /// As kubectl names it, after its namespace.
-fn object(kind: &str, Name { namespace, name }: &Name) -> String {
-    match namespace {
-        Some(namespace) => format!("{namespace}/{kind}/{name}"),
-        None => format!("{kind}/{name}"),
-    }
-}
-
 pub(crate) fn role_object(role: &Role) -> String {
-    object(if role.name.namespace.is_some() { "role" } else { "clusterrole" }, &role.name)
+    role.name.object(if role.name.namespace.is_some() { "role" } else { "clusterrole" })
 }
 
 fn binding_object(binding: &Binding) -> String {
-    object(if binding.name.namespace.is_some() { "rolebinding" } else { "clusterrolebinding" }, &binding.name)
+    binding.name.object(if binding.name.namespace.is_some() { "rolebinding" } else { "clusterrolebinding" })
 }
 
 /// The role that a binding names, whether it exists or not.
@@ -363,5 +356,5 @@ fn referenced(binding: &Binding) -> String {
     let home = binding.name.namespace.clone();
     let name =
         Name { namespace: home.filter(|_| binding.role.kind == RoleKind::Role), name: binding.role.name.clone() };
-    object(if binding.role.kind == RoleKind::Role { "role" } else { "clusterrole" }, &name)
+    name.object(if binding.role.kind == RoleKind::Role { "role" } else { "clusterrole" })
 }

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use jit_core::rbac::risk::ServerVersion;
 use jit_host::escape::escaped;
@@ -32,7 +32,7 @@ pub use self::object::{Listed, missing_from_snapshot};
 pub use self::others::CredentialList;
 use self::others::{Known, Other};
 use crate::finding::NotEvaluated;
-use crate::snapshot::{Binding, Name, Role, Snapshot};
+use crate::snapshot::{Binding, Name, Place, Role, Snapshot};
 
 /// Why an input could not be read to its end; what came before is in the snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,8 @@ pub struct Reader {
     /// Lists that are not complete.
     refused: Vec<Listed>,
     others: Known,
+    /// The file that is being read, if a report can point to it.
+    file: Option<String>,
     kept: usize,
     objects: usize,
 }
@@ -101,25 +103,29 @@ impl Reader {
         let unreadable = |why| ReadError::Unreadable { source_name: escaped(&path.to_string_lossy()), why };
         if !path.metadata().map_err(unreadable)?.is_dir() {
             let before = self.objects;
-            let file = File::open(path).map_err(unreadable)?;
-            self.stream(&path.to_string_lossy(), file)?;
+            self.file(path)?;
             return if self.objects > before { Ok(()) } else { Err(unreadable(io::Error::other(NO_OBJECT))) };
         }
         let mut files = Vec::new();
         list(path, DEEPEST, &mut files).map_err(unreadable)?;
         files.sort();
         for file in files {
-            let source_name = escaped(&file.to_string_lossy());
-            let read = match File::open(&file) {
-                Ok(opened) => self.stream(&file.to_string_lossy(), opened),
-                Err(why) => Err(ReadError::Unreadable { source_name, why }),
-            };
-            if let Err(why) = read {
+            if let Err(why) = self.file(&file) {
                 let what = escaped(&file.to_string_lossy());
                 self.snapshot.not_evaluated.push(NotEvaluated { what, why: why.to_string() });
             }
         }
         Ok(())
+    }
+
+    fn file(&mut self, path: &Path) -> Result<(), ReadError> {
+        let name = path.to_string_lossy();
+        let unreadable = |why| ReadError::Unreadable { source_name: escaped(&name), why };
+        let opened = File::open(path).map_err(unreadable)?;
+        self.file = below_here(path);
+        let read = self.stream(&name, opened);
+        self.file = None;
+        read
     }
 
     /// Reads a stream, such as stdin, as [`Self::path`] reads a file. `name` is shown in errors.
@@ -310,6 +316,7 @@ impl Reader {
         match object::parse(listed, text) {
             Ok(object) => {
                 self.kept = self.kept.saturating_add(object.size());
+                self.place(listed.singular(), object.name(), line);
                 self.add(listed, object);
             }
             Err(why) => {
@@ -342,11 +349,22 @@ impl Reader {
         // Of a long one only names are kept, which hostile input alone makes longer than this.
         self.kept = self.kept.saturating_add(text.len().min(MOST_OF_OTHERS));
         self.limit(line)?;
-        if let Err(why) = self.others.add(other, kind, text, &mut self.snapshot) {
-            let what = format!("{} in {source}, line {line}", other.singular());
-            self.snapshot.not_evaluated.push(NotEvaluated { what, why: shown(&why) });
+        match self.others.add(other, kind, text, &mut self.snapshot) {
+            Ok(name) => self.place(other.singular(), &name, line),
+            Err(why) => {
+                let what = format!("{} in {source}, line {line}", other.singular());
+                self.snapshot.not_evaluated.push(NotEvaluated { what, why: shown(&why) });
+            }
         }
         Ok(Taken::Yes)
+    }
+
+    /// Notes where an object is; where it is first, if it is in the input twice.
+    fn place(&mut self, kind: &str, name: &Name, line: u64) {
+        if let Some(file) = &self.file {
+            let place = || Place { file: file.clone(), line };
+            self.snapshot.places.entry(name.object(kind)).or_insert_with(place);
+        }
     }
 
     fn add(&mut self, listed: Listed, object: Object) {
@@ -416,6 +434,19 @@ fn both_roles(first: &mut Role, second: Role) -> bool {
     // A label can only add the role to others.
     first.meta.labels.extend(second.meta.labels);
     true
+}
+
+/// A path as an address below the working directory; `None` for one that leads elsewhere.
+fn below_here(path: &Path) -> Option<String> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => names.push(name.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(names.join("/"))
 }
 
 /// The files of a folder that may contain objects.

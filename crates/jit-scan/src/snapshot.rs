@@ -30,6 +30,9 @@ pub struct Snapshot {
     pub workloads: Option<Vec<Workload>>,
     /// The users of kubeconfig files on this host.
     pub kubeconfigs: Vec<KubeconfigUser>,
+    /// Where in the input each object is, by its name as findings have it: `payments/rolebinding/dev`. Only for files below
+    /// the working directory: code scanning can show no others.
+    pub places: BTreeMap<String, Place>,
     /// What could not be read. A list that is missing here and empty above does not exist in the cluster.
     pub not_evaluated: Vec<NotEvaluated>,
 }
@@ -41,6 +44,25 @@ pub struct Name {
     pub namespace: Option<String>,
     /// `metadata.name`.
     pub name: String,
+}
+
+impl Name {
+    /// The object as kubectl names it: `clusterrolebinding/ops`, `payments/rolebinding/dev`.
+    pub(crate) fn object(&self, kind: &str) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{kind}/{}", self.name),
+            None => format!("{kind}/{}", self.name),
+        }
+    }
+}
+
+/// Where an object is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The path of the file, relative to the working directory, with slashes.
+    pub file: String,
+    /// The line on which the object begins, from 1.
+    pub line: u64,
 }
 
 /// What findings say about an object besides its name.

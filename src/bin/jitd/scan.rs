@@ -201,11 +201,13 @@ impl Input {
         if self.files.is_empty() {
             live::read(&self.live, extent, &mut reader, None)?;
         }
+        // Reports can name a file below the working directory only relative to it.
+        let here = std::env::current_dir().unwrap_or_default();
         for file in &self.files {
             if file == Path::new("-") {
                 reader.stream("stdin", std::io::stdin().lock())?;
             } else {
-                reader.path(file)?;
+                reader.path(file.strip_prefix(&here).ok().filter(|rest| *rest != Path::new("")).unwrap_or(file))?;
             }
         }
         if let Some(version) = self.server_version {

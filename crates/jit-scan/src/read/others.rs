@@ -158,15 +158,15 @@ const BOOTSTRAP_TOKEN: &str = "bootstrap.kubernetes.io/token";
 pub(super) struct Known(HashSet<(Other, Name)>);
 
 impl Known {
-    /// Adds an object to the snapshot; the error says what is wrong with it. `kind` is the type of a Secret of which only the
-    /// metadata is there.
+    /// Adds an object to the snapshot, and returns its name; the error says what is wrong with it. `kind` is the type of a Secret
+    /// of which only the metadata is there.
     pub(super) fn add(
         &mut self,
         other: Other,
         kind: Option<&str>,
         text: &[u8],
         snapshot: &mut Snapshot,
-    ) -> Result<(), String> {
+    ) -> Result<Name, String> {
         let object: Object = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let metadata = object.metadata.unwrap_or_default();
         // What a controller made is reported by its controller.
@@ -176,8 +176,9 @@ impl Known {
         let home = (other != Other::SigningRequest).then(|| namespace.unwrap_or_else(|| "default".to_owned()));
         let name = Name { namespace: home, name };
         if !self.0.insert((other, name.clone())) {
-            return Ok(());
+            return Ok(name);
         }
+        let added = name.clone();
         let spec = object.spec.unwrap_or_default();
         match other {
             Other::Secret => {
@@ -216,7 +217,7 @@ impl Known {
                 snapshot.workloads.get_or_insert_default().push(workload);
             }
         }
-        Ok(())
+        Ok(added)
     }
 }
 

@@ -58,9 +58,8 @@ fn next_line(input: &mut Input<'_>) -> Result<Vec<u8>, Fault> {
 
 fn parse(document: &[u8], line: u64, take: &mut impl FnMut(Item<'_>) -> Result<Taken, Fault>) -> Result<(), Fault> {
     let has_content = |line: &[u8]| !line.trim_ascii().is_empty() && !line.trim_ascii().starts_with(b"#");
-    if !document.split(|byte| *byte == b'\n').any(has_content) {
-        return Ok(());
-    }
+    // Comments and the marker come before the object.
+    let Some(before) = document.split(|byte| *byte == b'\n').position(has_content) else { return Ok(()) };
     let text = std::str::from_utf8(document).map_err(|_| Fault::text(line, "is not UTF-8"))?;
     // A list of everything is one document. Aliases keep the limits of the parser.
     let options = serde_saphyr::options! {
@@ -81,5 +80,6 @@ fn parse(document: &[u8], line: u64, take: &mut impl FnMut(Item<'_>) -> Result<T
         return Err(Fault::text(line, "is not an object of Kubernetes"));
     }
     let text = serde_json::to_vec(&value).map_err(|error| Fault::json(line, &error))?;
-    json::read(&mut Input::of_text(text, line), take).map(drop)
+    let first = line.saturating_add(u64::try_from(before).unwrap_or_default());
+    json::read(&mut Input::of_text(text, first), take).map(drop)
 }

@@ -1,7 +1,7 @@
 //! The report for code scanning: SARIF 2.1.0.
 //!
-//! Findings are about objects of a cluster, and code scanning wants a file for each: the location is the object's name as a
-//! relative address, such as `clusterrolebinding/ops`.
+//! Code scanning wants a file for each finding. For manifests it is the file and the line of the first object of the path that
+//! is in one. For a cluster it is the object's name as a relative address, such as `clusterrolebinding/ops`.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,20 @@ use serde_json::{Value, json};
 
 use super::{Document, Entry, State};
 use crate::finding::Hop;
+use crate::snapshot::Place;
+
+/// Where objects are written, by their names; [`Snapshot::places`](crate::Snapshot::places).
+type Places = BTreeMap<String, Place>;
 
 /// The report as SARIF 2.1.0, indented; `version` is that of the program.
 ///
 /// # Errors
 /// None in practice: all of it is text, numbers and lists.
-pub fn sarif(document: &Document, version: &str) -> Result<String, serde_json::Error> {
+pub fn sarif(
+    document: &Document,
+    places: &BTreeMap<String, Place>,
+    version: &str,
+) -> Result<String, serde_json::Error> {
     let rules = rules(document);
     let position: BTreeMap<&str, usize> = rules.keys().enumerate().map(|(at, id)| (*id, at)).collect();
     // What Kubernetes ships is nobody's to change, and would be most of the alerts.
@@ -24,7 +32,7 @@ pub fn sarif(document: &Document, version: &str) -> Result<String, serde_json::E
         .entries
         .iter()
         .filter(counts)
-        .map(|entry| result(entry, position.get(entry.finding.id.as_str()).copied()))
+        .map(|entry| result(entry, places, position.get(entry.finding.id.as_str()).copied()))
         .collect();
     let notifications: Vec<Value> = document
         .not_evaluated
@@ -71,7 +79,7 @@ fn rules(document: &Document) -> BTreeMap<&str, Value> {
     worst.into_iter().map(|(id, entry)| (id, rule((id, entry)))).collect()
 }
 
-fn result(entry: &Entry, rule: Option<usize>) -> Value {
+fn result(entry: &Entry, places: &Places, rule: Option<usize>) -> Value {
     let finding = &entry.finding;
     let message = format!("{}, {}: {}", entry.holder(), entry.place(), finding.title);
     let steps: Vec<Value> = finding
@@ -79,14 +87,16 @@ fn result(entry: &Entry, rule: Option<usize>) -> Value {
         .iter()
         .map(|hop| {
             let words = format!("{}: {}", hop.object, hop.grants);
-            json!({"location": located(hop, Some(&words))})
+            json!({"location": located(hop, places, Some(&words))})
         })
         .collect();
+    let is_placed = |hop: &&Hop| places.contains_key(&hop.object);
+    let first = finding.path.iter().find(is_placed).or(finding.path.first());
     let mut result = json!({
         "ruleId": finding.id,
         "level": level(finding.severity),
         "message": {"text": message},
-        "locations": finding.path.first().map(|hop| located(hop, None)).into_iter().collect::<Vec<_>>(),
+        "locations": first.map(|hop| located(hop, places, None)).into_iter().collect::<Vec<_>>(),
         "partialFingerprints": {"jitdScan/v1": entry.fingerprint},
         "properties": {"severity": finding.severity, "score": entry.score.value},
     });
@@ -111,9 +121,10 @@ fn result(entry: &Entry, rule: Option<usize>) -> Value {
 }
 
 /// An object as a place in a file, which code scanning requires, and by its own name.
-fn located(hop: &Hop, words: Option<&str>) -> Value {
+fn located(hop: &Hop, places: &Places, words: Option<&str>) -> Value {
+    let (file, line) = places.get(&hop.object).map_or((&hop.object, 1), |place| (&place.file, place.line));
     let mut location = json!({
-        "physicalLocation": {"artifactLocation": {"uri": address(&hop.object)}, "region": {"startLine": 1}},
+        "physicalLocation": {"artifactLocation": {"uri": address(file)}, "region": {"startLine": line}},
         "logicalLocations": [{"fullyQualifiedName": hop.object, "kind": "resource"}],
     });
     if let (Some(words), Some(keys)) = (words, location.as_object_mut()) {

@@ -1,5 +1,7 @@
 //! Every form of the report, with names that are hostile to it; baselines and exceptions.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::date;
 use jit_core::rbac::risk::Severity::{self, Critical, High, Low, Medium, Unclassified};
 use serde_json::Value;
@@ -8,6 +10,7 @@ use super::*;
 use crate::baseline::{Difference, NotABaseline};
 use crate::exceptions::NotExceptions;
 use crate::finding::{Hop, Kind, Subject};
+use crate::snapshot::Place;
 
 /// Everything that a terminal, Markdown, HTML or a browser could take for more than a name.
 const HOSTILE: &str = "a|`b`</script><img src=x onerror=alert(1)>@bob #1 https://x.invalid \u{1b}[2J\u{202e}x\n# y";
@@ -49,6 +52,12 @@ fn report() -> Report {
         ],
         not_evaluated: vec![NotEvaluated { what: "secrets".to_owned(), why: format!("refused to {HOSTILE}") }],
     }
+}
+
+/// Where the manifests are.
+fn places() -> BTreeMap<String, Place> {
+    let place = Place { file: "deploy/roles of dev.yaml".to_owned(), line: 7 };
+    BTreeMap::from([("clusterrole/E25".to_owned(), place)])
 }
 
 fn plain() -> Document {
@@ -100,7 +109,7 @@ fn the_same_report_gives_the_same_bytes_in_any_order() {
         [
             table::table(document, 100),
             json::json(document).unwrap(),
-            sarif::sarif(document, "1").unwrap(),
+            sarif::sarif(document, &places(), "1").unwrap(),
             markdown::markdown(document),
             page::page(document).unwrap(),
         ]
@@ -172,7 +181,8 @@ fn nothing_gets_out_of_the_data_of_the_page() {
 fn sarif_has_what_the_standard_and_code_scanning_require() {
     let baseline = Baseline::parse(json::json(&plain()).unwrap().as_bytes()).unwrap();
     let context = Context { baseline: Some(&baseline), ..Context::default() };
-    let log: Value = serde_json::from_str(&sarif::sarif(&Document::new(report(), context), "0.1.0").unwrap()).unwrap();
+    let log: Value =
+        serde_json::from_str(&sarif::sarif(&Document::new(report(), context), &places(), "0.1.0").unwrap()).unwrap();
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
     assert_eq!(run["tool"]["driver"]["name"], "jitd scan");
@@ -194,7 +204,10 @@ fn sarif_has_what_the_standard_and_code_scanning_require() {
         let place = &result["locations"][0]["physicalLocation"];
         let address = place["artifactLocation"]["uri"].as_str().unwrap();
         assert!(address.bytes().all(|byte| byte.is_ascii_graphic()) && !address.starts_with('/'), "{address}");
-        assert_eq!(place["region"]["startLine"], 1);
+        // The binding is in no file, and the role of two findings is.
+        let line = if result["ruleId"] == "E25" { 7 } else { 1 };
+        assert_eq!(place["region"]["startLine"], line);
+        assert_eq!(address == "deploy/roles%20of%20dev.yaml", line == 7, "{address}");
         let steps = result["codeFlows"][0]["threadFlows"][0]["locations"].as_array().unwrap();
         assert!(!steps.is_empty());
         assert!(steps.iter().all(|step| step["location"]["message"]["text"].is_string()));
@@ -207,7 +220,7 @@ fn an_address_has_no_scheme_and_no_way_up() {
     odd.findings.truncate(1);
     odd.findings[0].path[0].object = "//..//javascript:alert(1)/a b/..x".to_owned();
     let log: Value =
-        serde_json::from_str(&sarif::sarif(&Document::new(odd, Context::default()), "1").unwrap()).unwrap();
+        serde_json::from_str(&sarif::sarif(&Document::new(odd, Context::default()), &places(), "1").unwrap()).unwrap();
     let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
     assert_eq!(place, "%2E%2E/javascript%3Aalert%281%29/a%20b/..x");
 }

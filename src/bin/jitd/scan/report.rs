@@ -91,7 +91,7 @@ pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
     print::result(match wanted.output {
         Format::Table => table::table(&document, width()),
         Format::Json => json::json(&document)?,
-        Format::Sarif => sarif::sarif(&document, env!("CARGO_PKG_VERSION"))?,
+        Format::Sarif => sarif::sarif(&document, &snapshot.places, env!("CARGO_PKG_VERSION"))?,
         Format::Markdown => markdown::markdown(&document),
         Format::Html => page::page(&document)?,
     })?;
