@@ -91,7 +91,7 @@
 //! broker   → ca, cluster, dependency, gateway, grant, hint, ledger, people, rbac, trail
 //! notices  → broker, grant, hint, ledger, wire
 //! sweep    → broker, cluster, grant, hint, ledger, rbac
-//! metrics  → broker, sweep
+//! metrics  → broker, grant, rbac, sweep
 //! api      → broker, gateway, grant, hint, kept, ledger, metrics, people, wire
 //! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, kept, ledger, metrics, notices, sweep, trail
 //! ```

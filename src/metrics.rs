@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::Broker;
+use crate::grant::ScanFinished;
+use crate::grant::request::ClusterName;
+use crate::rbac::risk::Severity;
 use crate::sweep::SweepStats;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +43,12 @@ struct OfCluster {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfDependency {
     dependency: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Found {
+    cluster: String,
+    severity: &'static str,
 }
 
 /// A limit that an account can exceed.
@@ -96,6 +106,11 @@ pub struct Metrics {
     trail_unwritable: Gauge,
     log_contradictions: Counter,
     unanswered: Family<OfDependency, Gauge>,
+    scan_findings: Family<Found, Gauge>,
+    scan_new_findings: Family<OfCluster, Gauge>,
+    scan_not_evaluated: Family<OfCluster, Gauge>,
+    scan_finished: Family<OfCluster, Gauge>,
+    scan_failed: Family<OfCluster, Gauge>,
     findings: Arc<SweepStats>,
 }
 
@@ -122,6 +137,11 @@ impl Metrics {
             trail_unwritable: Gauge::default(),
             log_contradictions: Counter::default(),
             unanswered: Family::default(),
+            scan_findings: Family::default(),
+            scan_new_findings: Family::default(),
+            scan_not_evaluated: Family::default(),
+            scan_finished: Family::default(),
+            scan_failed: Family::default(),
             findings,
             registry: Registry::default(),
         };
@@ -199,7 +219,48 @@ impl Metrics {
             "Calls of the name service, DNS or an authority that exceed their time limit; above 0 it does not answer",
             metrics.unanswered.clone(),
         );
+        registry.register(
+            "scan_findings",
+            "Findings of the last scan of a cluster that are open, by severity; none since the start until a scan ends",
+            metrics.scan_findings.clone(),
+        );
+        registry.register(
+            "scan_new_findings",
+            "Open findings of the last scan of a cluster that the report before did not have",
+            metrics.scan_new_findings.clone(),
+        );
+        registry.register(
+            "scan_not_evaluated",
+            "Lists and objects that the last scan of a cluster could not evaluate",
+            metrics.scan_not_evaluated.clone(),
+        );
+        registry.register_with_unit(
+            "scan_finished",
+            "When a scan of a cluster finished last, in Unix time",
+            Unit::Seconds,
+            metrics.scan_finished.clone(),
+        );
+        registry.register("scan_failed", "1 if the last scan of a cluster failed", metrics.scan_failed.clone());
         Self { registry, ..metrics }
+    }
+
+    /// Records what a scan found, and when.
+    pub fn scan_finished(&self, scan: &ScanFinished, at: Timestamp) {
+        let of = || OfCluster { cluster: scan.cluster.to_string() };
+        for severity in Severity::ALL {
+            let found = Found { cluster: scan.cluster.to_string(), severity: severity.as_str() };
+            let count = scan.open.get(&severity).copied().unwrap_or_default();
+            self.scan_findings.get_or_create(&found).set(whole(count));
+        }
+        self.scan_new_findings.get_or_create(&of()).set(whole(scan.new.unwrap_or_default()));
+        self.scan_not_evaluated.get_or_create(&of()).set(whole(scan.not_evaluated));
+        self.scan_finished.get_or_create(&of()).set(at.as_second());
+        self.scan_failed.get_or_create(&of()).set(0);
+    }
+
+    /// Records that a scan failed; what the one before found stays.
+    pub fn scan_failed(&self, cluster: &ClusterName) {
+        self.scan_failed.get_or_create(&OfCluster { cluster: cluster.to_string() }).set(1);
     }
 
     /// Counts a call that was answered.
@@ -220,7 +281,6 @@ impl Metrics {
     /// The current values as OpenMetrics text.
     #[must_use]
     pub fn text(&self, broker: &Broker) -> String {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for (phase, count) in broker.ledger().count_by_phase() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
@@ -250,4 +310,8 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

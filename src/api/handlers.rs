@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::caller::Auditor;
 use super::problem::ApiError;
+use super::views::Scan;
 use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
 use crate::gateway::Reached;
@@ -434,6 +435,24 @@ pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
         let views = revocation.grants.into_iter().map(|Revoked { was, grant, why }| RevokedView::of(was, &grant, why));
         let (grants, not_drained) = (views.collect(), revocation.not_drained);
         Ok(Json(RevocationView { grants, draining: draining(broker), not_drained }).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn record_scan(call: Call<Operator>) -> BoxFuture<'static, Answer> {
+    async move {
+        let Api { broker, metrics, .. } = &*call.api;
+        match views::scan(call.body()?).map_err(|wrong| ApiError::from(vec![wrong]))? {
+            Scan::Finished(scan) => {
+                broker.scan_finished(&call.caller, scan.clone()).await?;
+                metrics.scan_finished(&scan, broker.ledger().now());
+            }
+            Scan::Failed { cluster, why } => {
+                broker.scan_failed(&call.caller, cluster.clone(), why).await?;
+                metrics.scan_failed(&cluster);
+            }
+        }
+        Ok(state(broker))
     }
     .boxed()
 }

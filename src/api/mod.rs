@@ -449,6 +449,14 @@ fn routes() -> Vec<Route> {
             "OperationsView",
         ),
         route(post(), "/v1/resume", Operator(handlers::resume), "end the drain", None, "OperationsView"),
+        route(
+            post(),
+            "/v1/scans",
+            Operator(handlers::record_scan),
+            "record a scan of the standing access of a cluster, finished or failed",
+            Some("ScanBody"),
+            "OperationsView",
+        ),
         Route {
             query: &["dryRun"],
             ..route(

@@ -15,8 +15,8 @@ use crate::wire::{
     ClusterList, ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList,
     EntitlementView, EventList, EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList,
     GrantView, LessBody, LinePage, LostPartView, NeedView, OperationsView, OtherGrantView, Problem, ReasonBody,
-    RequestBody, RestrictionView, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView,
-    SessionsView, StepView, TriedView, WhoamiView,
+    RequestBody, RestrictionView, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView, ScanBody,
+    ScanNumbers, SessionsView, StepView, TriedView, WhoamiView,
 };
 
 /// Generated once: it never changes, and generating it takes longer than most calls.
@@ -158,6 +158,8 @@ fn schemas() -> Map<String, Value> {
         schema::<RevocationView>(),
         schema::<RevokeBody>(),
         schema::<RevokedView>(),
+        schema::<ScanBody>(),
+        schema::<ScanNumbers>(),
     ]
     .into_iter()
     .collect()

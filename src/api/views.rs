@@ -3,10 +3,10 @@
 //! Views that need only a grant are in [`wire`](crate::wire). The handlers call this.
 
 use crate::broker::{DryRun, Explanation, GrantSelector};
-use crate::grant::GrantId;
 use crate::grant::policy::{Decision, Denial, Outcome};
-use crate::grant::request::{Malformed, Reason};
-use crate::wire::{DecisionView, RevokeBody, SessionsView, StepView, TriedView};
+use crate::grant::request::{ClusterName, Malformed, Reason};
+use crate::grant::{GrantId, ScanFinished};
+use crate::wire::{DecisionView, RevokeBody, ScanBody, ScanNumbers, SessionsView, StepView, TriedView};
 
 impl From<Explanation> for DecisionView {
     fn from(Explanation { decision, needs, assessment, together, tried }: Explanation) -> Self {
@@ -48,6 +48,34 @@ impl From<DryRun> for TriedView {
             (None, None) => "ClusterRoleBinding",
         };
         Self { kind: kind.to_owned(), namespace: binding.namespace.map(|name| name.to_string()), refused }
+    }
+}
+
+/// What a scan says.
+pub(super) enum Scan {
+    Finished(ScanFinished),
+    Failed { cluster: ClusterName, why: Reason },
+}
+
+/// What a scan says about which cluster.
+///
+/// # Errors
+/// The first malformed word.
+pub(super) fn scan(body: ScanBody) -> Result<Scan, Malformed> {
+    let ScanBody { cluster, finished, failed } = body;
+    let cluster: ClusterName = cluster.parse()?;
+    let wrong = |field, value, why: &str| Malformed { field, value, why: why.to_owned() };
+    match (finished, failed) {
+        (Some(numbers), None) => {
+            let ScanNumbers { open, new, gone, not_evaluated, report_sha256 } = numbers;
+            if report_sha256.len() != 64 || !report_sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                return Err(wrong("reportSha256", report_sha256, "must be 64 hexadecimal digits in lower case"));
+            }
+            Ok(Scan::Finished(ScanFinished { cluster, open, new, gone, not_evaluated, report_sha256 }))
+        }
+        (None, Some(why)) => Ok(Scan::Failed { cluster, why: why.parse()? }),
+        _ => Err(wrong("finished", "or failed".to_owned(), "give exactly one of them")),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Broker, BrokerError};
 use crate::grant::drain::Draining;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Login, Person, PersonName, Reason};
-use crate::grant::{Author, EndCause, Event, Grant, GrantId, Operator, Phase};
+use crate::grant::{Author, EndCause, Event, Grant, GrantId, Operator, Phase, ScanFinished};
 use crate::hint::Hint;
 use crate::ledger::{Ending, Late, OpenGrant};
 
@@ -104,6 +104,25 @@ impl Broker {
             tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), "resumed: requests are accepted again");
         }
         Ok(())
+    }
+
+    /// Records what a scan of a cluster found.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] for a cluster that is not configured, [`BrokerError::Ledger`]; then nothing changes.
+    pub async fn scan_finished(&self, by: &Operator, scan: ScanFinished) -> Result<(), BrokerError> {
+        self.site(&scan.cluster)?;
+        Ok(self.ledger.note(&Author::Operator(by.clone()), Event::ScanFinished(Box::new(scan))).await?)
+    }
+
+    /// Records that a scan of a cluster failed.
+    ///
+    /// # Errors
+    /// As [`Broker::scan_finished`].
+    pub async fn scan_failed(&self, by: &Operator, cluster: ClusterName, why: Reason) -> Result<(), BrokerError> {
+        self.site(&cluster)?;
+        tracing::warn!(%cluster, why = why.as_str(), "the scan of the cluster failed");
+        Ok(self.ledger.note(&Author::Operator(by.clone()), Event::ScanFailed { cluster, why }).await?)
     }
 
     /// Takes what the trail stored late, see [`Ledger::take_up`](crate::ledger::Ledger::take_up). Called only by the sweep.

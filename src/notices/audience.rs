@@ -63,6 +63,8 @@ fn tells_requester(event: &Event) -> bool {
         | Event::Stopped
         | Event::Drained { .. }
         | Event::Resumed
+        | Event::ScanFinished(_)
+        | Event::ScanFailed { .. }
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
         | Event::Notified { .. }
@@ -91,10 +93,12 @@ fn concerns_administrators(fact: &Fact) -> bool {
     match &fact.event {
         Event::Drained { .. }
         | Event::Resumed
+        | Event::ScanFailed { .. }
         | Event::GlassBroken { .. }
         | Event::CollectionFailed { .. }
         | Event::BindingAltered { .. }
         | Event::LogContradicted { .. } => true,
+        Event::ScanFinished(scan) => scan.new.is_some_and(|new| new > 0),
         Event::Ended { why, .. } => match why {
             EndCause::Drifted | EndCause::Failed => true,
             EndCause::Revoked => fact.is_by_operator(),

@@ -3,7 +3,7 @@
 //! It has names, numbers and words of the daemon only. Reasons and other texts that people wrote are in the view of the
 //! grant, so that each channel can show them as what they are.
 
-use crate::grant::{Clock, EndCause, Event, Fact, Grant, Reading};
+use crate::grant::{Clock, EndCause, Event, Fact, Grant, Reading, ScanFinished};
 
 /// The sentence for a fact; `grant` is its grant after it.
 pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
@@ -77,6 +77,8 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
         | Event::Stopped
         | Event::Drained { .. }
         | Event::Resumed
+        | Event::ScanFinished(_)
+        | Event::ScanFailed { .. }
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
         | Event::Notified { .. } => of_daemon(fact, by),
@@ -91,6 +93,12 @@ fn of_daemon(fact: &Fact, by: &str) -> String {
         Event::Stopped => "jitd stopped".to_owned(),
         Event::Drained { .. } => format!("{by} drained the daemon: no new access is granted"),
         Event::Resumed => format!("{by} resumed the daemon: access is granted again"),
+        Event::ScanFinished(scan) => {
+            let new = scan.new.map(|new| format!(", {new} of them new")).unwrap_or_default();
+            let ScanFinished { cluster, open, .. } = &**scan;
+            format!("a scan of {cluster} finished: {} open findings{new}", open.values().sum::<u64>())
+        }
+        Event::ScanFailed { cluster, .. } => format!("a scan of {cluster} failed"),
         Event::RequestRefused(refused) => format!("a request of {by} was refused: {}", refused.code),
         Event::RefusalsCounted { codes, .. } => {
             format!("{} more requests of {by} were refused", codes.values().sum::<u64>())

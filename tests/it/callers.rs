@@ -85,6 +85,8 @@ const TABLE: &str = "
     POST /v1/drain              admins   any      nnnnnyn uyu
     POST /v1/resume             users    any      ooooooo ooo
     POST /v1/resume             admins   any      nnnnnyn uyu
+    POST /v1/scans              users    any      ooooooo ooo
+    POST /v1/scans              admins   any      nnnnnyn uyu
     POST /v1/revoke             users    any      ooooooo ooo
     POST /v1/revoke             admins   any      nnnnnyn uyu
 ";
@@ -248,6 +250,7 @@ impl Desk {
             "extend" => json!({ "duration": "1m", "reason": "INC-42 not done" }),
             "review" => json!({ "digest": grant["digest"], "verdict": "justified", "words": "fine" }),
             "drain" => json!({ "reason": "not now" }),
+            "scans" => json!({ "cluster": ask["cluster"], "failed": "the API server did not answer" }),
             "revoke" if row.phase == "any" => json!({ "all": true, "reason": "not now" }),
             "deny" | "revoke" | "break-glass" => json!({ "reason": "not now" }),
             "certificate" => json!({ "csr": csr() }),

@@ -54,6 +54,8 @@ const JITD: &[&str] = &[
     "scan what-can alice DUMP",
     "scan collect NEW",
     "scan diff DUMP DUMP",
+    "scan record NEW --kubeconfig NEW",
+    "scan tell NEW",
     "completion bash",
     "man",
     "man jitd-config",

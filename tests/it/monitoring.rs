@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, Bastion, repository, text};
+use crate::bastion::{ALICE, Bastion, ROOT, repository, text};
 use crate::plane::{scratch, until};
 
 /// Each metric and each label value that a file names is one of `/metrics`.
@@ -17,6 +17,11 @@ fn every_named_metric_exists() {
     let bastion = Bastion::start();
     // A call that is counted, for the labels of answers come with the first one.
     assert_eq!(bastion.call(ALICE, "GET", "/v1/whoami", &Value::Null).0, 200);
+    // Nor is there anything of a scan before one has finished.
+    let numbers =
+        json!({ "open": { "high": 2 }, "new": 1, "gone": 0, "notEvaluated": 3, "reportSha256": "0".repeat(64) });
+    let scan = json!({ "cluster": "play", "finished": numbers });
+    assert_eq!(bastion.operate(ROOT, "POST", "/v1/scans", &scan).0, 200);
     let metrics = bastion.get(ALICE, "/metrics").1;
     let metrics = metrics.as_str().unwrap();
     let there: BTreeSet<&str> = metrics

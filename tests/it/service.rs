@@ -35,7 +35,7 @@ fn analyze(arguments: &[&str], unit: &str) -> Output {
     Command::new("systemd-analyze").args(arguments).arg(unit).env("SYSTEMD_COLORS", "0").output().unwrap()
 }
 
-const UNITS: [&str; 8] = [
+const UNITS: [&str; 10] = [
     "jitd.service",
     "jitd.socket",
     "jitd-admin.socket",
@@ -44,6 +44,8 @@ const UNITS: [&str; 8] = [
     "jit-gateway.socket",
     "jitd-notify.socket",
     "jit-notify.service",
+    "jitd-scan.service",
+    "jitd-scan.timer",
 ];
 
 /// systemd parses every line of the units without a warning.
@@ -88,6 +90,13 @@ fn the_exposure_of_the_service_is_low_and_explained() {
     assert_eq!(points, left, "docs/hardening.md explains every remaining point, and no other");
 }
 
+/// The scan, which reads what strangers wrote, is exposed no more than the daemon.
+#[test]
+fn the_exposure_of_the_scan_is_low() {
+    let told = analyze(&["security", "--offline=true", "--no-pager", EXPOSURE], "jitd-scan.service");
+    assert!(told.status.success(), "{}", text(&told.stdout));
+}
+
 /// The accounts and the folders are created as the units need them, on an empty root.
 #[test]
 fn accounts_and_folders_are_created_as_the_units_need_them() {
@@ -120,6 +129,7 @@ fn accounts_and_folders_are_created_as_the_units_need_them() {
     };
     assert_eq!(owned("etc/jitd"), (0o750, 0, group));
     assert_eq!(owned("var/lib/jitd"), (0o700, user, group));
+    assert_eq!(owned("etc/jit-scan"), (0o750, 0, number("etc/group", "jit-scan")));
 }
 
 // ---- sockets that are handed over ----

@@ -272,6 +272,13 @@ impl Cluster {
     }
 }
 
+/// The names of the contexts in the contents of the kubeconfig at `path`.
+pub(crate) fn contexts(path: &Path, contents: &str) -> Result<Vec<String>, KubeconfigError> {
+    let malformed = |why: String| KubeconfigError::Malformed { path: path.to_owned(), why };
+    let file: File = serde_saphyr::from_str(contents).map_err(|why: serde_saphyr::Error| malformed(first_line(why)))?;
+    Ok(file.contexts.into_iter().flatten().map(|context| context.name).collect())
+}
+
 /// Reads the contents of the kubeconfig at `path`, and chooses a context: `context`, or the current one.
 pub(crate) fn choose(path: &Path, contents: &str, context: Option<&str>) -> Result<Chosen, KubeconfigError> {
     let malformed = |why: String| KubeconfigError::Malformed { path: path.to_owned(), why };

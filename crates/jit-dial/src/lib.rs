@@ -94,6 +94,14 @@ impl Protocol {
 /// A TLS connection to an API server whose certificate is verified.
 pub struct Stream(TlsStream<Box<dyn dial::Carrier>>);
 
+/// The names of the contexts of a kubeconfig, in its order. Blocks while it reads.
+///
+/// # Errors
+/// [`KubeconfigError`] if it cannot be read, or is none.
+pub fn contexts(kubeconfig: &Path) -> Result<Vec<String>, KubeconfigError> {
+    kubeconfig::contexts(kubeconfig, &jit_host::files::read_credential(kubeconfig)?)
+}
+
 impl ApiServer {
     /// Reads a context of a kubeconfig, the current one if `context` is `None`, with all files that it names. Blocks while
     /// it reads. Connects to nothing and runs no plugin yet.

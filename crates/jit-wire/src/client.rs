@@ -30,7 +30,7 @@ use crate::kept::{ASCIICAST, LogList, ReadingBody};
 use crate::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, DecisionView, DrainBody,
     EntitlementList, EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage,
-    OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, WhoamiView,
+    OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, ScanBody, WhoamiView,
 };
 
 /// The default socket of the daemon.
@@ -493,6 +493,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn resume(&mut self) -> Result<OperationsView, ClientError> {
         self.write("/v1/resume", None::<&()>, ANSWER).await
+    }
+
+    /// Records a scan of a cluster in the trail; on the admin socket only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn record_scan(&mut self, body: &ScanBody) -> Result<OperationsView, ClientError> {
+        self.write("/v1/scans", Some(body), ANSWER).await
     }
 
     /// Revokes all matching grants, or with `dry_run` only lists them; on the admin socket only.

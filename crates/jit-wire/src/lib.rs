@@ -21,6 +21,7 @@ pub mod kept;
 pub mod notice;
 mod operate;
 mod problem;
+mod scan;
 pub mod session;
 
 pub use self::about::{CertificateView, ClusterList, ClusterView, WhoamiView};
@@ -37,3 +38,4 @@ pub use self::grant::{
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;
+pub use self::scan::{ScanBody, ScanNumbers};

@@ -132,7 +132,7 @@ fn main() -> ExitCode {
         Verb::Audit { verb: AuditVerb::Sessions(list) } => audit::sessions::list(&arguments.config, list),
         Verb::Audit { verb: AuditVerb::Notices(wanted) } => audit::notices::list(&arguments.config, wanted),
         Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(&arguments.config, play),
-        Verb::Scan(wanted) => scan::scan(wanted),
+        Verb::Scan(wanted) => scan::scan(&arguments.config, wanted),
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };

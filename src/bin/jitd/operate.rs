@@ -147,7 +147,7 @@ pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
 }
 
 /// Calls the daemon through the admin socket.
-fn at<T>(
+pub(crate) fn at<T>(
     config: &Path,
     admin: &AdminSocket,
     call: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,

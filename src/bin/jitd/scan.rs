@@ -5,6 +5,7 @@
 
 mod homes;
 mod live;
+mod record;
 mod report;
 mod who;
 
@@ -24,6 +25,7 @@ use jit_scan::{NotEvaluated, Reader, Snapshot, missing_from_snapshot};
 use self::live::Extent;
 use self::report::Wanted;
 use crate::Failure;
+use crate::operate::AdminSocket;
 use crate::print::{self, Output, counted, say};
 
 /// A report, or the answer to one question.
@@ -125,6 +127,27 @@ Examples:
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
+    /// Scan every cluster of a kubeconfig, and keep each report in a folder, with what is new since the last one.
+    ///
+    /// `jitd-scan.timer` runs it each night. Each context of the kubeconfig is a cluster, and has the name that the cluster has in
+    /// `config.yaml`. Its report is in FOLDER/CONTEXT: `report.json` and `report.html`, and `previous.json` from the time
+    /// before. A cluster that cannot be scanned does not keep the others from it. Exit code 1 if one could not be scanned.
+    #[command(after_help = "\
+Examples:
+  jitd scan record /var/lib/jit-scan --kubeconfig /etc/jit-scan/kubeconfig")]
+    Record(record::Record),
+    /// Tell the daemon what `jitd scan record` found or why it failed, for the trail and the metrics.
+    ///
+    /// For root and members of `admins`.
+    #[command(after_help = "\
+Examples:
+  jitd scan tell /var/lib/jit-scan")]
+    Tell {
+        /// The folder of `jitd scan record`.
+        folder: PathBuf,
+        #[command(flatten)]
+        admin: AdminSocket,
+    },
 }
 
 /// Writes a snapshot: a file for each list, with its pages one after the other, and one for the lists that it lacks.
@@ -180,7 +203,7 @@ fn server_version(text: &str) -> Result<ServerVersion, String> {
     text.parse().map_err(|wrong: jitd::rbac::Malformed| wrong.why)
 }
 
-pub(crate) fn scan(Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
+pub(crate) fn scan(config: &Path, Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
     let Some(verb) = verb else { return report::report(wanted) };
     match verb {
         ScanVerb::WhoCan { verb, resource, namespace, name, subresource, input, output } => {
@@ -192,6 +215,8 @@ pub(crate) fn scan(Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
         }
         ScanVerb::Collect { folder, live } => collect(folder, live),
         ScanVerb::Diff { old, new, output } => report::diff(old, new, *output),
+        ScanVerb::Record(wanted) => record::record(wanted),
+        ScanVerb::Tell { folder, admin } => record::tell(config, folder, admin),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
-use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
+use super::request::{Access, AccessRequest, ClusterName, KeyHash, Namespace, Reason, Scope, Window};
 use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase, Reading, SentText};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
@@ -50,6 +50,15 @@ pub enum Event {
     },
     /// The drain is over.
     Resumed,
+    /// A scan of a cluster's standing access finished. The report stays where the scan ran.
+    ScanFinished(Box<ScanFinished>),
+    /// A scan of a cluster's standing access failed: what stands there today is unknown.
+    ScanFailed {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Why, in the words of the scan.
+        why: Reason,
+    },
     /// A request was refused before a grant was created.
     RequestRefused(Box<RequestRefused>),
     /// Further refusals of one person, which were counted instead of stored one by one.
@@ -326,6 +335,8 @@ impl Event {
             Self::Stopped => "stopped",
             Self::Drained { .. } => "drained",
             Self::Resumed => "resumed",
+            Self::ScanFinished(_) => "scan_finished",
+            Self::ScanFailed { .. } => "scan_failed",
             Self::RequestRefused(_) => "request_refused",
             Self::RefusalsCounted { .. } => "refusals_counted",
             Self::Notified { .. } => "notified",
@@ -363,6 +374,26 @@ impl Event {
             Self::Ended { .. } => "ended",
         }
     }
+}
+
+/// What a scan found, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScanFinished {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// How many findings are open, by severity. What Kubernetes itself ships, and what an exception accepts, is not counted.
+    pub open: BTreeMap<Severity, u64>,
+    /// How many of them the last report did not have; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<u64>,
+    /// How many findings of the last report are gone; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<u64>,
+    /// How many lists and objects could not be evaluated.
+    pub not_evaluated: u64,
+    /// SHA-256 of the report as JSON, hex.
+    pub report_sha256: String,
 }
 
 /// A request that was refused. It is kept short: a long request costs the caller nothing, and the trail is kept permanently.

@@ -60,7 +60,9 @@ impl Fact {
             | Event::Stopped
             | Event::RequestRefused(_)
             | Event::RefusalsCounted { .. } => true,
-            Event::Drained { .. } | Event::Resumed => self.is_by_operator(),
+            Event::Drained { .. } | Event::Resumed | Event::ScanFinished(_) | Event::ScanFailed { .. } => {
+                self.is_by_operator()
+            }
             Event::Notified { .. } => self.author == Author::Daemon,
             _ => false,
         }

@@ -42,7 +42,8 @@ pub use self::binding::{ACT_AS, ACT_AS_GROUP, Binding, IMPERSONATE, acting_on, b
 pub use self::daemon::DaemonUser;
 pub use self::denial::DeniedBefore;
 pub use self::event::{
-    Clock, DecidedOn, EndCause, EndProof, Event, Narrowed, OtherGrant, Reassessed, RequestRefused, Requested, Shown,
+    Clock, DecidedOn, EndCause, EndProof, Event, Narrowed, OtherGrant, Reassessed, RequestRefused, Requested,
+    ScanFinished, Shown,
 };
 pub use self::fact::{Author, Fact, Operator};
 pub use self::filter::Filter;

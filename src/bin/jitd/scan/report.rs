@@ -6,12 +6,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use jit_scan::audit::{AuditLogs, Uses};
 use jit_scan::credentials::credentials;
 use jit_scan::report::{Context, Document, json, markdown, page, sarif, table};
-use jit_scan::{Access, Baseline, Difference, Exceptions, Kept, findings};
+use jit_scan::{Access, Baseline, Difference, Exceptions, Kept, Report, Snapshot, findings};
 use jitd::escape::escaped;
 use jitd::rbac::risk::Severity;
 
@@ -69,15 +70,7 @@ fn severity(text: &str) -> Result<Severity, String> {
 pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
     let mut snapshot = wanted.input.read(Extent::Credentials)?;
     let now = CLOCK();
-    let mut report = findings(&Access::of(&snapshot));
-    if let Some(folder) = &wanted.homes {
-        let found = homes::read(folder);
-        snapshot.kubeconfigs = found.users;
-        report.not_evaluated.extend(found.not_evaluated);
-    }
-    let found = credentials(&snapshot, &report.findings, now);
-    report.findings.extend(found.findings);
-    report.not_evaluated.extend(found.not_evaluated);
+    let report = found(&mut snapshot, wanted.homes.as_deref(), now);
     let baseline = wanted.baseline.as_deref().map(read_baseline).transpose()?;
     let exceptions = wanted.exceptions.as_deref().map(read_exceptions).transpose()?;
     let uses = if wanted.audit_log.is_empty() { None } else { Some(read_logs(&wanted.audit_log)?) };
@@ -104,6 +97,20 @@ pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
     Err(Failure::No)
 }
 
+/// Everything that is found in a cluster, and in the home directories of this host.
+pub(super) fn found(snapshot: &mut Snapshot, homes: Option<&Path>, now: Timestamp) -> Report {
+    let mut report = findings(&Access::of(snapshot));
+    if let Some(folder) = homes {
+        let found = homes::read(folder);
+        snapshot.kubeconfigs = found.users;
+        report.not_evaluated.extend(found.not_evaluated);
+    }
+    let found = credentials(snapshot, &report.findings, now);
+    report.findings.extend(found.findings);
+    report.not_evaluated.extend(found.not_evaluated);
+    report
+}
+
 /// Of a terminal; a file gets lines that most can show.
 fn width() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(100, |(width, _)| usize::from(width.0))
@@ -117,11 +124,11 @@ fn shown(path: &Path) -> String {
     escaped(&path.to_string_lossy())
 }
 
-fn read_baseline(path: &Path) -> Result<Baseline, Failure> {
+pub(super) fn read_baseline(path: &Path) -> Result<Baseline, Failure> {
     Baseline::parse(&read(path)?).map_err(|why| Failure::usage(escaped(&format!("{}: {why}", path.display()))))
 }
 
-fn read_exceptions(path: &Path) -> Result<Exceptions, Failure> {
+pub(super) fn read_exceptions(path: &Path) -> Result<Exceptions, Failure> {
     let wrong = |why: String| Failure::usage(escaped(&format!("{}: {why}", path.display())));
     let text = String::from_utf8(read(path)?).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
     Exceptions::parse(&text).map_err(|why| wrong(why.to_string()))

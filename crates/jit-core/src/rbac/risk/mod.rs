@@ -42,7 +42,8 @@ pub enum Severity {
 }
 
 impl Severity {
-    const ALL: [Self; 5] = [Self::Low, Self::Medium, Self::High, Self::Critical, Self::Unclassified];
+    /// All of them, the least severe first.
+    pub const ALL: [Self; 5] = [Self::Low, Self::Medium, Self::High, Self::Critical, Self::Unclassified];
 
     /// The name, in lower case.
     #[must_use]
