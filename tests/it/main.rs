@@ -84,6 +84,7 @@ mod restricted;
 mod risk;
 mod runbooks;
 mod scan;
+mod scan_ci;
 mod scan_nightly;
 mod scan_paths;
 mod scan_reports;

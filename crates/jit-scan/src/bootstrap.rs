@@ -16,6 +16,11 @@ use crate::snapshot::{Binding, Name, Role, RoleKind, RoleRef, Snapshot};
 /// The tables by version, the newest last.
 const TABLES: &[(&str, &str)] = &[("v1.36", include_str!("bootstrap/1.36.txt"))];
 
+/// The ClusterRoles of the newest table with their rules, a `ClusterRoleList`: from the test data of
+/// `k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy`, with aggregation resolved. A test compares their hashes
+/// with the table.
+pub(crate) const ROLES: &str = include_str!("bootstrap/1.36.json");
+
 /// The label of what the API server creates and keeps.
 const LABEL: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaults");
 
@@ -71,13 +76,19 @@ impl Bootstrap {
     }
 }
 
+/// Whether the API server created this role, by the label that it puts on it.
+pub(crate) fn is_created(role: &Role) -> bool {
+    let (key, value) = LABEL;
+    role.meta.labels.get(key).is_some_and(|found| found == value)
+}
+
 /// The table of a cluster's own bootstrap policy, by the label that the API server puts on it: a line for each role with the
 /// SHA-256 of its rules, and for each binding with its role and subjects.
 #[must_use]
 pub fn bootstrap_table(snapshot: &Snapshot) -> String {
     let (key, value) = LABEL;
     let mut lines: Vec<String> = Vec::new();
-    for role in snapshot.roles.iter().filter(|role| role.meta.labels.get(key).is_some_and(|found| found == value)) {
+    for role in snapshot.roles.iter().filter(|role| is_created(role)) {
         let hash = ResolvedRole::new(String::new(), role.rules.clone());
         lines.push(format!("{} {} {}", role_kind(&role.name), shown(&role.name), hash.rules_sha256()));
     }
@@ -122,5 +133,23 @@ fn word(Subject { kind, namespace, name }: &Subject) -> String {
         (Kind::ServiceAccount, namespace) => {
             format!("serviceaccount/{}/{name}", namespace.as_deref().unwrap_or_default())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Listed, Reader};
+
+    /// The table was written from a real API server.
+    #[test]
+    fn the_rules_of_the_shipped_roles_are_those_of_the_table() {
+        let mut reader = Reader::default();
+        assert_eq!(reader.page(Listed::ClusterRole, ROLES.as_bytes()).unwrap(), None);
+        let (snapshot, table) = (reader.finish(), Bootstrap::of(None));
+        let others: Vec<&Role> = snapshot.roles.iter().filter(|role| !table.has_role(role)).collect();
+        assert!(others.is_empty(), "{others:?}");
+        let listed = table.roles.keys().filter(|role| role.starts_with("clusterrole ")).count();
+        assert!(listed > 60 && snapshot.roles.len() == listed, "{listed} {}", snapshot.roles.len());
     }
 }

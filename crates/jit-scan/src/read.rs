@@ -16,7 +16,7 @@ mod others;
 mod yaml;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -31,8 +31,9 @@ use self::object::Read as Object;
 pub use self::object::{Listed, missing_from_snapshot};
 pub use self::others::CredentialList;
 use self::others::{Known, Other};
+use crate::bootstrap;
 use crate::finding::NotEvaluated;
-use crate::snapshot::{Binding, Name, Place, Role, Snapshot};
+use crate::snapshot::{Binding, Name, Place, Role, RoleKind, RoleRef, Snapshot};
 
 /// Why an input could not be read to its end; what came before is in the snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,8 @@ pub struct Reader {
     seen: [bool; Listed::ALL.len()],
     /// Lists that are not complete.
     refused: Vec<Listed>,
+    /// The input has the list of all ClusterRoles, so that one that it lacks does not exist.
+    has_cluster_roles: bool,
     others: Known,
     /// The file that is being read, if a report can point to it.
     file: Option<String>,
@@ -163,6 +166,7 @@ impl Reader {
         match list {
             Some(list) => {
                 self.see(listed);
+                self.has_cluster_roles |= listed == Listed::ClusterRole;
                 Ok(list.more.filter(|more| !more.is_empty()))
             }
             None => Err(Fault::text(1, "is not a list").of(source.to_owned())),
@@ -232,6 +236,7 @@ impl Reader {
         if self.refused.contains(&Listed::Namespace) {
             self.snapshot.namespaces = None;
         }
+        self.add_shipped();
         for listed in Listed::ALL {
             if !self.seen.get(listed as usize).is_some_and(|seen| *seen) {
                 let why = "the input has none, although every cluster has some".to_owned();
@@ -239,6 +244,41 @@ impl Reader {
             }
         }
         self.snapshot
+    }
+
+    /// Adds the roles that Kubernetes ships and that bindings of manifests name: `cluster-admin` is in no manifest, and in every
+    /// cluster.
+    fn add_shipped(&mut self) {
+        let snapshot = &mut self.snapshot;
+        if self.has_cluster_roles || snapshot.roles.iter().any(bootstrap::is_created) {
+            return;
+        }
+        let is_cluster_role = |role: &&RoleRef| role.kind == RoleKind::ClusterRole;
+        let mut named: BTreeSet<&str> = snapshot
+            .bindings
+            .iter()
+            .map(|binding| &binding.role)
+            .filter(is_cluster_role)
+            .map(|role| role.name.as_str())
+            .collect();
+        for role in snapshot.roles.iter().filter(|role| role.name.namespace.is_none()) {
+            named.remove(role.name.name.as_str());
+        }
+        if named.is_empty() {
+            return;
+        }
+        let mut shipped = Vec::new();
+        let read = json::read(&mut Input::of_text(bootstrap::ROLES.as_bytes().to_vec(), 1), &mut |item| {
+            if let Item::Object { text, .. } = item
+                && let Ok(Object::Role(role)) = object::parse(Listed::ClusterRole, text)
+                && named.contains(role.name.name.as_str())
+            {
+                shipped.push(role);
+            }
+            Ok(Taken::Yes)
+        });
+        debug_assert!(read.is_ok(), "the table is ours: {read:?}");
+        snapshot.roles.extend(shipped);
     }
 
     fn see(&mut self, listed: Listed) {
@@ -260,6 +300,7 @@ impl Reader {
                 // The list of a kind says that there are no more, also if it is empty.
                 if let Some(listed) = list.item_kind().and_then(|kind| Listed::of(&list.api_version, kind)) {
                     self.see(listed);
+                    self.has_cluster_roles |= listed == Listed::ClusterRole;
                 }
                 if let Some(other) = list.item_kind().and_then(|kind| Other::of(&list.api_version, kind)) {
                     other.see(&mut self.snapshot);

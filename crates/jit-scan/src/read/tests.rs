@@ -300,3 +300,31 @@ fn of_secrets_requests_and_workloads_only_what_is_needed_is_kept() {
     let none = read(r#"{"apiVersion": "v1", "kind": "SecretList", "metadata": {}, "items": []}"#).unwrap();
     assert!(none.secrets.is_some_and(|secrets| secrets.is_empty()) && none.workloads.is_none());
 }
+
+/// `cluster-admin` is in no manifest, and in every cluster, unless the input has the list of all that are there.
+#[test]
+fn a_role_that_kubernetes_ships_is_known_without_being_in_a_manifest() {
+    let binding = |role: &str| {
+        format!(
+            r#"{{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {{"name": "{role}"}},
+            "roleRef": {{"kind": "ClusterRole", "name": "{role}"}}, "subjects": [{{"kind": "User", "name": "bob"}}]}}"#
+        )
+    };
+    let role = |name: &str, labels: &str| {
+        format!(
+            r#"{{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {{"name": "{name}", "labels": {{{labels}}}}}}}"#
+        )
+    };
+    let names =
+        |input: &str| -> Vec<String> { read(input).unwrap().roles.into_iter().map(|role| role.name.name).collect() };
+    let manifests = format!("{}{}{}", binding("cluster-admin"), binding("nobody-knows-it"), role("own", ""));
+    assert_eq!(names(&manifests), ["own", "cluster-admin"]);
+    let rules = read(&manifests).unwrap().roles.pop().unwrap().rules;
+    assert!(rules.iter().any(|rule| rule.verbs == ["*"] && rule.resources == ["*"]), "{rules:?}");
+    // Their own role of that name, a dump of a cluster, and a list that ends without it.
+    assert_eq!(names(&format!("{}{}", binding("edit"), role("edit", ""))), ["edit"]);
+    let created = role("view", r#""kubernetes.io/bootstrapping": "rbac-defaults""#);
+    assert_eq!(names(&format!("{}{created}", binding("edit"))), ["view"]);
+    let list = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleList", "items": []}"#;
+    assert_eq!(names(&format!("{}{list}", binding("edit"))), [""; 0]);
+}
