@@ -1,6 +1,7 @@
 //! The planted risks in a real cluster: its API server says what each right allows, a scan of what it lists finds them, and
 //! what a finding claims is carried out by the subject that it names.
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 use http::Method;
@@ -26,6 +27,8 @@ struct World {
     plane: Plane,
     /// Before anything was planted.
     bare: Snapshot,
+    /// What `jitd scan` printed then.
+    bare_report: String,
 }
 
 impl World {
@@ -42,8 +45,11 @@ impl World {
                 let is_complete = filled("admin") && filled("edit") && filled("view") && exists(COLLECTOR);
                 is_complete.then_some(bare)
             });
+            let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+            let output = command.args(["scan", "--kubeconfig"]).arg(&plane.kubeconfig).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
             plant(&admin);
-            Self { plane, bare }
+            Self { plane, bare, bare_report: String::from_utf8(output.stdout).unwrap() }
         })
     }
 }
@@ -163,6 +169,20 @@ fn the_bootstrap_policy_is_the_one_of_this_version() {
     }
     let written = std::fs::read_to_string(&file).unwrap();
     assert!(written == made, "{} is not what Kubernetes ships; UPDATE_GOLDEN=1 writes it:\n{made}", file.display());
+}
+
+/// The whole report of a cluster in which nobody has done anything: one screen, and nothing to look into. `UPDATE_GOLDEN=1`
+/// writes it.
+#[test]
+fn the_report_of_a_bare_cluster_is_not_noise() {
+    let made = &World::shared().bare_report;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bare-cluster.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, made).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written == *made, "{} is not what is printed; UPDATE_GOLDEN=1 writes it:\n{made}", file.display());
+    assert!(made.starts_with("nothing; ") && made.lines().count() <= 24, "{made}");
 }
 
 #[test]
