@@ -144,6 +144,9 @@ fn every_answer_is_as_the_document_says() {
     sample.call(ALICE, "get", "/v1/changes", "/v1/changes?since=0&timeout=1", &null);
 
     sample.call(ROOT, "get", "/v1/operations", "/v1/operations", &null);
+    let numbers =
+        json!({ "open": { "high": 2 }, "new": 1, "gone": 0, "notEvaluated": 3, "reportSha256": "0".repeat(64) });
+    sample.call(ROOT, "post", "/v1/scans", "/v1/scans", &json!({ "cluster": "play", "finished": numbers }));
     sample.call(ROOT, "post", "/v1/drain", "/v1/drain", &json!({ "reason": "kernel update" }));
     sample.call(ALICE, "get", "/v1/whoami", "/v1/whoami", &null);
     sample.call(ALICE, "get", "/v1/grants", "/v1/grants", &null);

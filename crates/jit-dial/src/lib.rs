@@ -38,6 +38,7 @@ use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
 
 use jit_host::hint::Hint;
 
@@ -99,7 +100,8 @@ pub struct Stream(TlsStream<Box<dyn dial::Carrier>>);
 /// # Errors
 /// [`KubeconfigError`] if it cannot be read, or is none.
 pub fn contexts(kubeconfig: &Path) -> Result<Vec<String>, KubeconfigError> {
-    kubeconfig::contexts(kubeconfig, &jit_host::files::read_credential(kubeconfig)?)
+    let contents = Zeroizing::new(jit_host::files::read_configuration(kubeconfig)?);
+    kubeconfig::contexts(kubeconfig, &contents)
 }
 
 impl ApiServer {
