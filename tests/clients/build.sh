@@ -6,6 +6,7 @@
 #   tests/clients/build.sh helm     Helm, from its Go module; minutes, much less after the control plane (the same)
 #   tests/clients/build.sh webhooks the libraries of Standard Webhooks for Python and Go (crates/jit-notify/tests/feeds/verified.rs)
 #   tests/clients/build.sh page     Chromium, on a page of `jitd scan`; seconds (crates/jit-scan/tests/page.rs)
+#   tests/clients/build.sh cast     asciinema's own player in Chromium; seconds (tests/it/gateway_clients.rs)
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
 set -euo pipefail
@@ -17,7 +18,7 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm|webhooks|page)$ ]] || fail "no client \`$client\`" 'python, java, helm, webhooks or page'
+    [[ $client =~ ^(python|java|helm|webhooks|page|cast)$ ]] || fail "no client \`$client\`" 'python, java, helm, webhooks, page or cast'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -48,7 +49,7 @@ build_python() {
     "$fresh/venv/bin/pip" --quiet --disable-pip-version-check install --no-deps --target "$fresh/modules" \
         --requirement "$here/python/requirements.txt"
     rm -r "$fresh/venv"
-    cp "$here/python/client.py" "$fresh/"
+    cp "$here"/python/*.py "$fresh/"
     start "PYTHONPATH=\$here/modules PYTHONDONTWRITEBYTECODE=1 exec $python \"\$here/client.py\" \"\$@\""
 }
 
@@ -59,7 +60,7 @@ has_java() {
 build_java() {
     cp "$here/java/pom.xml" "$fresh/"
     (cd "$fresh" && mvn --batch-mode --quiet dependency:copy-dependencies -DoutputDirectory=lib)
-    javac -cp "$fresh/lib/*" -d "$fresh/classes" "$here/java/Client.java"
+    javac -cp "$fresh/lib/*" -d "$fresh/classes" "$here"/java/*.java
     # shellcheck disable=SC2016 # It is for the script that is written.
     start 'exec java -cp "$here/lib/*:$here/classes" Client "$@"'
 }
@@ -95,6 +96,15 @@ build_page() {
     npm --prefix "$fresh" install --silent --no-audit --no-fund --no-package-lock
     # shellcheck disable=SC2016 # It is for the script that is written.
     start 'exec node "$here/page.mjs" "$@"'
+}
+
+has_cast() { has_page; }
+
+build_cast() {
+    cp "$here/cast/package.json" "$here/cast/play.mjs" "$fresh/"
+    npm --prefix "$fresh" install --silent --no-audit --no-fund --no-package-lock
+    # shellcheck disable=SC2016 # It is for the script that is written.
+    start 'exec node "$here/play.mjs" "$@"'
 }
 
 # start COMMAND: as what is run.

@@ -9,11 +9,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, repository, text};
 use crate::gateway::{Front, run_pod};
 use crate::plane::{Plane, root, until_within};
+use crate::recording::{Kept, front as front_with};
 
 /// The window of these tests. A certificate without the gateway would live for a third of it.
 const WINDOW: Duration = Duration::from_secs(75);
@@ -104,6 +105,77 @@ fn works_for_a_whole_window(client: &str) {
 /// It runs from `a_minute.rs`.
 pub(crate) fn the_python_client_works_for_a_whole_window() {
     works_for_a_whole_window("python");
+}
+
+/// Every form of an exec through a gateway that records: what the client prints, the exit code and the time are those of the
+/// same without a gateway, and each recording has what was printed. Returns the folder of the recordings.
+fn every_console_is_recorded(front: &Front<'_>, client: &str) -> PathBuf {
+    let run = made(client);
+    let grant = front.live("edit");
+    let said = |command: &mut Command| -> Vec<Value> {
+        let done = command.arg(&front.bastion.ns).arg("consoles").output().unwrap();
+        assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+        let output = text(&done.stdout);
+        let lines = output.lines().filter_map(|line| line.strip_prefix("console "));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let through = said(front.bastion.login_command(ALICE, "jit-login").args(["run", &grant, "--"]).arg(&run));
+    let direct = said(Command::new(&run).env("KUBECONFIG", &front.bastion.plane.kubeconfig));
+    assert_eq!((through.len(), direct.len()), (12, 12));
+    let mut printed = Vec::new();
+    for (mut through, mut direct) in through.into_iter().zip(direct) {
+        let [slow, quick] = [&mut through, &mut direct]
+            .map(|one| one.as_object_mut().unwrap().remove("milliseconds").unwrap().as_u64().unwrap());
+        let lines =
+            |one: &Value| sorted(&["stdout", "stderr"].map(|part| one[part].as_str().unwrap_or_default()).concat());
+        assert_eq!(lines(&through), lines(&direct), "{through}");
+        assert_eq!([&through["code"], &through["refused"]], [&direct["code"], &direct["refused"]], "{through}");
+        assert!(slow <= quick + 200, "{through} took {slow} ms, and {quick} ms without the gateway");
+        if through["refused"].is_null() {
+            assert_eq!(through["code"], 7, "{through}");
+            printed.extend(std::iter::repeat_n(lines(&through), 5).filter(|lines| !lines.is_empty()));
+        }
+    }
+    assert!(printed.len() >= 50, "nearly every form shows something: {}", printed.len());
+    front.says(ALICE, &["end", &grant]);
+    front.end_of(&grant);
+    let kept = Kept::of(front, &grant);
+    // A form that is refused after it began, or that shows nothing, leaves an empty recording.
+    let recorded =
+        kept.sessions().into_iter().map(|session| sorted(&session.printed())).filter(|lines| !lines.is_empty());
+    assert_eq!(recorded.collect::<Vec<_>>(), printed);
+    kept.folder
+}
+
+/// The lines of two outputs come in any order.
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<_> = text.lines().map(ToOwned::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn every_console_of_the_python_client_is_recorded() {
+    every_console_is_recorded(&front_with("record: required"), "python");
+}
+
+/// asciinema's own player shows what was printed, with the Java client's recordings.
+#[test]
+#[ignore = "make clients: it needs a JDK, Maven, npm and Chromium"]
+fn every_console_of_the_java_client_is_recorded_and_plays() {
+    let folder = every_console_is_recorded(&front_with("record: required"), "java");
+    let casts = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let whole = |path: &PathBuf| {
+        let is_cast = path.extension().is_some_and(|extension| extension == "cast");
+        is_cast && std::fs::read_to_string(path).unwrap().contains("len 6")
+    };
+    let cast = casts.into_iter().find(whole).unwrap();
+    let played = Command::new(made("cast")).arg(&cast).output().unwrap();
+    assert!(played.status.success(), "{}", text(&played.stderr));
+    let seen: Value = serde_json::from_slice(&played.stdout).unwrap();
+    assert_eq!((&seen["errors"], &seen["requests"]), (&json!([]), &json!([])), "{seen}");
+    let shown = seen["text"].as_str().unwrap();
+    assert!(shown.contains("out") && shown.contains("len 6"), "{seen}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) fn front(rule: &str) -> Front<'static> {
 
 /// What the gateway kept of a grant.
 pub(crate) struct Kept {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     pub(crate) entries: Vec<Entry>,
     head: Value,
 }

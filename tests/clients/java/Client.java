@@ -12,7 +12,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 
 /**
- * fabric8's client through the gateway: lists, runs a command, watches until the watch ends, and tries again.
+ * fabric8's client through the gateway: lists, runs a command, watches until the watch ends, and tries again. With the word
+ * {@code consoles}, every form of an exec instead.
  *
  * <p>Prints a line for each step, which tests/it/gateway_clients.rs reads. It loads its kubeconfig once, as programs do
  * that run for long.
@@ -32,6 +33,10 @@ final class Client {
             .withRequestRetryBackoffLimit(0)
             .build();
     client = new KubernetesClientBuilder().withConfig(config).build();
+    if (arguments.length > 1 && arguments[1].equals("consoles")) {
+      Consoles.run(client, namespace);
+      System.exit(0);
+    }
     say("listed", names());
     // Not as a stream to read, which fails where the command does.
     ByteArrayOutputStream output = new ByteArrayOutputStream();

@@ -1,4 +1,5 @@
-"""The official Python client through the gateway: lists, runs a command, watches until the watch ends, and tries again.
+"""The official Python client through the gateway: lists, runs a command, watches until the watch ends, and tries again. With
+the word `consoles`, every form of an exec instead.
 
 Prints a line for each step, which tests/it/gateway_clients.rs reads. It loads its kubeconfig once, as programs do that
 run for long.
@@ -6,6 +7,7 @@ run for long.
 
 import sys
 
+import consoles
 from kubernetes import client, config, watch
 from kubernetes.stream import stream
 
@@ -17,6 +19,9 @@ def say(*words):
 namespace = sys.argv[1]
 config.load_kube_config()
 core = client.CoreV1Api()
+if sys.argv[2:] == ["consoles"]:
+    consoles.run(core, namespace)
+    sys.exit()
 
 
 def names():
