@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  cluster, dump, manifests ──► Snapshot ──► Access ──► findings ──► Report ──► Document ──► table, JSON, SARIF, page
+//!                                              └──► suggest ──► policy rules, roles, and a plan that removes bindings
 //! ```
 //! A [`Reader`] makes a [`Snapshot`], which holds what was read, and which lists could not be read. [`Access`] is its index:
 //! who holds which rules where, and what the authorizer of the API server would answer. Everything after the snapshot is a
@@ -24,6 +25,7 @@ mod read;
 pub mod report;
 mod resources;
 mod snapshot;
+pub mod suggest;
 
 pub use self::access::{Access, Allowed, Holding, MASTERS, implied_groups, is_master};
 pub use self::authorize::{Action, ResourceAction, rule_allows};
@@ -36,6 +38,6 @@ pub use self::fingerprint::Fingerprint;
 pub use self::read::{CredentialList, Listed, ReadError, Reader, missing_from_snapshot};
 pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{
-    Account, Binding, ClientCertificate, Created, KubeconfigUser, Meta, Name, Operator, Place, Requirement, Role,
+    Account, Binding, ClientCertificate, Created, Identity, KubeconfigUser, Meta, Name, Operator, Place, Requirement, Role,
     RoleKind, RoleRef, Secret, Selector, SigningRequest, Snapshot, StandingCredential, StaticToken, Workload,
 };

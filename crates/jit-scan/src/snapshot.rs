@@ -74,6 +74,17 @@ pub struct Meta {
     pub annotations: BTreeMap<String, String>,
     /// When it was created, if the input says so.
     pub created: Created,
+    /// Of a binding: which one it is; `None` for a manifest, which is no object yet.
+    pub identity: Option<Identity>,
+}
+
+/// Which object it is, and in which state: what a later change of it is conditional on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `metadata.uid`; an object that is deleted and created again has another one.
+    pub uid: String,
+    /// `metadata.resourceVersion`, which every change of the object changes.
+    pub resource_version: String,
 }
 
 /// `metadata.creationTimestamp`; manifests have none.

@@ -96,7 +96,6 @@ impl Uses {
     #[must_use]
     pub fn of(&self, finding: &Finding) -> Option<Usage> {
         let subject = finding.subject.as_ref()?;
-        let (from, to) = self.span?;
         let bindings: Vec<&str> =
             finding.path.iter().map(|hop| hop.object.as_str()).filter(|object| is_binding(object)).collect();
         let positions: Vec<usize> = match (username(subject), bindings.as_slice()) {
@@ -112,6 +111,38 @@ impl Uses {
                 self.of_bindings(bindings, |binding| self.by_group.get(&(binding, subject.name.clone())))
             }
         };
+        self.usage(positions)
+    }
+
+    /// How one binding was used by one of its subjects; of a group, by all of its members. The names of roles and bindings are
+    /// those of kubectl: `payments/rolebinding/dev`. `None` as in [`Self::of`].
+    #[must_use]
+    pub fn of_binding(&self, binding: &str, subject: &Subject) -> Option<Usage> {
+        let positions = match username(subject) {
+            Some(user) => {
+                let user = self.names.find(&user);
+                self.of_bindings(&[binding], |binding| self.by_user.get(&(binding, user?)))
+            }
+            None => self.of_bindings(&[binding], |binding| self.by_group.get(&(binding, subject.name.clone()))),
+        };
+        self.usage(positions)
+    }
+
+    /// Whether every request of the logs was read, with its decision. If not, something that looks unused may have been used.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete && self.span.is_some()
+    }
+
+    /// How many whole days the logs cover; `None` if they contain no event.
+    #[must_use]
+    pub fn days(&self) -> Option<i64> {
+        let (from, to) = self.span?;
+        Some(to.duration_since(from).as_hours() / 24)
+    }
+
+    fn usage(&self, positions: Vec<usize>) -> Option<Usage> {
+        let (from, to) = self.span?;
         if positions.is_empty() && !self.complete {
             return None;
         }

@@ -34,7 +34,7 @@ fn secret(called: &str, kind: &str, annotations: &[(&str, &str)], labels: &[(&st
     let created = "2025-11-30T00:00:00Z".parse().ok();
     Secret {
         name: name(called),
-        meta: Meta { labels: map(labels), annotations: map(annotations), created },
+        meta: Meta { labels: map(labels), annotations: map(annotations), created, identity: None },
         kind: kind.to_owned(),
     }
 }

@@ -13,7 +13,9 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::finding::{Kind, NotEvaluated, Subject};
-use crate::snapshot::{Account, Binding, Meta, Name, Operator, Requirement, Role, RoleKind, RoleRef, Selector};
+use crate::snapshot::{
+    Account, Binding, Identity, Meta, Name, Operator, Requirement, Role, RoleKind, RoleRef, Selector,
+};
 
 /// The lists that decide who can do what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -265,6 +267,8 @@ struct MetaForm {
     #[serde(deserialize_with = "nullable")]
     annotations: BTreeMap<String, String>,
     creation_timestamp: Option<Timestamp>,
+    uid: Option<String>,
+    resource_version: Option<String>,
 }
 
 /// A copy of the whole object, as long as the object itself.
@@ -279,7 +283,10 @@ impl MetaForm {
         });
         let mut annotations = self.annotations;
         annotations.remove(LAST_APPLIED);
-        let meta = Meta { labels: self.labels, annotations, created: self.creation_timestamp };
+        let is_binding = matches!(listed, Listed::RoleBinding | Listed::ClusterRoleBinding);
+        let identity = self.uid.zip(self.resource_version).filter(|_| is_binding);
+        let identity = identity.map(|(uid, resource_version)| Identity { uid, resource_version });
+        let meta = Meta { labels: self.labels, annotations, created: self.creation_timestamp, identity };
         Ok((Name { namespace, name }, meta))
     }
 }

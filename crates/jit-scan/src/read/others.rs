@@ -186,6 +186,7 @@ impl Known {
                     labels: kept(metadata.labels, LABELS_OF_SECRETS),
                     annotations: kept(metadata.annotations, ANNOTATIONS_OF_SECRETS),
                     created: metadata.creation_timestamp,
+                    identity: None,
                 };
                 let inferred = || kind.unwrap_or_else(|| inferred(&name, &meta)).to_owned();
                 let kind = object.kind_of_secret.unwrap_or_else(inferred);
