@@ -56,6 +56,8 @@ const JITD: &[&str] = &[
     "scan diff DUMP DUMP",
     "scan record NEW --kubeconfig NEW",
     "scan tell NEW",
+    "scan DUMP --suggest NEW --cluster play --approvers leads",
+    "scan apply-plan NEW --dry-run --kubeconfig NOTHING",
     "completion bash",
     "man",
     "man jitd-config",

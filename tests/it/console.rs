@@ -147,9 +147,8 @@ impl<'a> Console<'a> {
 
 /// Whether a command changes nothing, so that it can be repeated.
 fn looks_only(command: &str) -> bool {
-    ["curl ", "journalctl ", "jit-login ls", "jit-login show", "jitd ca show", "kubectl get ", "jitd check"]
-        .iter()
-        .any(|looks| command.starts_with(looks))
+    let looks = ["curl ", "journalctl ", "jit-login ls", "jit-login show", "jitd ca show", "jitd check"];
+    looks.iter().chain(&["kubectl get ", "kubectl auth can-i "]).any(|looks| command.starts_with(looks))
 }
 
 /// The words of a command as a shell splits it, with double quotes.

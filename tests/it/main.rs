@@ -88,6 +88,7 @@ mod scan_ci;
 mod scan_nightly;
 mod scan_paths;
 mod scan_reports;
+mod scan_suggest;
 mod screen;
 mod service;
 mod session;

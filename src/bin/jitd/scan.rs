@@ -5,8 +5,10 @@
 
 mod homes;
 mod live;
+mod plan;
 mod record;
 mod report;
+mod suggest;
 mod who;
 
 use std::collections::BTreeMap;
@@ -37,13 +39,14 @@ Examples:
   jitd scan --context prod -o html > report.html
   jitd scan cluster.json -o json > baseline.json
   jitd scan manifests/ --baseline baseline.json --fail-on high -o sarif
+  jitd scan --suggest way-out --cluster prod --approvers leads --audit-log audit.log
   jitd scan who-can get secrets -n payments cluster.json
 
 Exit codes:
   0  done; no finding counts, or somebody may
   1  failure
   2  usage, or a malformed baseline or file of exceptions
-  3  a finding counts for --fail-on, is new in a diff, or nobody may")]
+  3  a finding counts for --fail-on, is new in a diff, or nobody may; a step of a plan is refused")]
 pub(crate) struct Scan {
     #[command(subcommand)]
     verb: Option<ScanVerb>,
@@ -148,6 +151,14 @@ Examples:
         #[command(flatten)]
         admin: AdminSocket,
     },
+    /// Ask the API server about each step of a plan of `--suggest`; exit code 3 when it refuses one.
+    ///
+    /// A binding that has changed since the scan is refused, and so is what would take what you hold yourself, or the last
+    /// binding of an administrator. The commands of the plan carry it out.
+    #[command(after_help = "\
+Examples:
+  jitd scan apply-plan way-out --dry-run --context prod")]
+    ApplyPlan(plan::ApplyPlan),
 }
 
 /// Writes a snapshot: a file for each list, with its pages one after the other, and one for the lists that it lacks.
@@ -217,6 +228,7 @@ pub(crate) fn scan(config: &Path, Scan { verb, wanted }: &Scan) -> Result<(), Fa
         ScanVerb::Diff { old, new, output } => report::diff(old, new, *output),
         ScanVerb::Record(wanted) => record::record(wanted),
         ScanVerb::Tell { folder, admin } => record::tell(config, folder, admin),
+        ScanVerb::ApplyPlan(wanted) => plan::apply_plan(wanted),
     }
 }
 

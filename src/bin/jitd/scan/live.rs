@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use jit_dial::{ApiServer, Protocol};
+use jit_scan::suggest::{self, Runner};
 use jit_scan::{CredentialList, Listed, ReadError, Reader};
 use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::shown;
 use crate::print;
@@ -62,6 +65,20 @@ fn usual_kubeconfig() -> Result<PathBuf, Failure> {
     }
 }
 
+impl Context {
+    fn server(&self) -> Result<ApiServer, Failure> {
+        let usual;
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => path.as_path(),
+            None => {
+                usual = usual_kubeconfig()?;
+                &usual
+            }
+        };
+        Ok(ApiServer::read(kubeconfig, self.context.as_deref())?)
+    }
+}
+
 /// What happens to each answer besides: the name of its list, and its text, without what a scan does not read of Secrets and
 /// workloads.
 pub(super) type Keep<'a> = &'a mut dyn FnMut(&str, &[u8]) -> Result<(), Failure>;
@@ -77,21 +94,13 @@ pub(super) enum Extent {
 
 /// Reads a cluster.
 pub(super) fn read(
-    Context { kubeconfig, context }: &Context,
+    context: &Context,
     extent: Extent,
     reader: &mut Reader,
     mut keep: Option<Keep<'_>>,
 ) -> Result<(), Failure> {
     let runtime = runtime()?;
-    let usual;
-    let kubeconfig = match kubeconfig {
-        Some(path) => path.as_path(),
-        None => {
-            usual = usual_kubeconfig()?;
-            &usual
-        }
-    };
-    let server = ApiServer::read(kubeconfig, context.as_deref())?;
+    let server = context.server()?;
     runtime.block_on(async {
         let mut cluster = Connection { server, sender: None };
         let answer = cluster.get("/version", JSON).await?;
@@ -148,7 +157,85 @@ const JSON: &str = "application/json";
 /// An API server, and the connection that is kept to it.
 struct Connection {
     server: ApiServer,
-    sender: Option<SendRequest<Empty<Bytes>>>,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// A request.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    accept: &'a str,
+    /// A body and its type.
+    content: Option<(&'a str, Bytes)>,
+}
+
+/// Questions to a cluster one after the other, none of which changes anything.
+pub(super) struct Session {
+    runtime: Runtime,
+    cluster: Connection,
+}
+
+impl Session {
+    /// Nothing is sent yet.
+    pub(super) fn open(context: &Context) -> Result<Self, Failure> {
+        Ok(Self { runtime: runtime()?, cluster: Connection { server: context.server()?, sender: None } })
+    }
+
+    /// Who the API server says we are.
+    pub(super) fn runner(&mut self) -> Result<Runner, Failure> {
+        #[derive(Deserialize)]
+        struct Info {
+            username: String,
+            #[serde(default)]
+            groups: Vec<String>,
+        }
+        let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let (status, answer) = self.ask(Method::POST, path, Some((JSON, &body)))?;
+        let info = answer.pointer("/status/userInfo").cloned().and_then(|info| serde_json::from_value(info).ok());
+        let Some(Info { username: user, groups }) = info else {
+            let why = answer.get("message").and_then(Value::as_str).unwrap_or("it does not say who that is");
+            return Err(Failure::ours(format!("who asks is not known: {status}: {}", shown(why)))
+                .with_hint("every user may create selfsubjectreviews, by `system:basic-user`"));
+        };
+        Ok(Runner { user, groups })
+    }
+
+    /// An object.
+    pub(super) fn get(&mut self, path: &str) -> Result<(u16, Value), Failure> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// What the API server would answer; it changes nothing.
+    pub(super) fn dry_run(&mut self, request: &suggest::Request) -> Result<(u16, Value), Failure> {
+        let suggest::Request { method, path, content_type, body } = request;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|why| Failure::ours(why.to_string()))?;
+        let mut body = body.clone();
+        if method == Method::DELETE {
+            // The options of a deletion are in its body, and if there is one, the API server ignores those of the query
+            // (k8s.io/apiserver/pkg/endpoints/handlers/delete.go).
+            let options = body.as_object_mut().ok_or_else(|| Failure::ours("a deletion has no options"))?;
+            options.insert("dryRun".to_owned(), json!(["All"]));
+        }
+        self.ask(method, &format!("{path}?dryRun=All"), Some((content_type, &body)))
+    }
+
+    fn ask(&mut self, method: Method, path: &str, content: Option<(&str, &Value)>) -> Result<(u16, Value), Failure> {
+        let content = content.map(|(kind, body)| (kind, Bytes::from(body.to_string())));
+        let call = Call { method, path, accept: JSON, content };
+        self.runtime.block_on(async {
+            let mut attempts = 0;
+            loop {
+                let answer = self.cluster.call(&call).await?;
+                let is_busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                if !is_busy || attempts == ATTEMPTS {
+                    return Ok((answer.status.as_u16(), serde_json::from_slice(&answer.body).unwrap_or_default()));
+                }
+                attempts += 1;
+                tokio::time::sleep(answer.patience()).await;
+            }
+        })
+    }
 }
 
 struct Answer {
@@ -222,19 +309,23 @@ impl Connection {
         }
     }
 
-    /// Sends a request, and once more on a new connection if the kept one was closed meanwhile.
     async fn get(&mut self, path: &str, accept: &str) -> Result<Answer, Failure> {
+        self.call(&Call { method: Method::GET, path, accept, content: None }).await
+    }
+
+    /// Sends a request, and once more on a new connection if the kept one was closed meanwhile: none changes anything.
+    async fn call(&mut self, call: &Call<'_>) -> Result<Answer, Failure> {
         let is_kept = self.sender.is_some();
-        match self.send(path, accept).await {
+        match self.send(call).await {
             Err(_) if is_kept => {
                 self.sender = None;
-                self.send(path, accept).await
+                self.send(call).await
             }
             answered => answered,
         }
     }
 
-    async fn send(&mut self, path: &str, accept: &str) -> Result<Answer, Failure> {
+    async fn send(&mut self, Call { method, path, accept, content }: &Call<'_>) -> Result<Answer, Failure> {
         let peer = self.server.server().to_owned();
         let broken = |error: &dyn std::error::Error| Failure::ours(format!("{peer}: {error}"));
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
@@ -249,14 +340,20 @@ impl Connection {
             }
         };
         let below = peer.parse::<Uri>().ok().map(|uri| uri.path().trim_end_matches('/').to_owned());
-        let mut request = Request::get(format!("{}{path}", below.unwrap_or_default()))
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", below.unwrap_or_default()))
             .header(HOST, self.server.authority())
-            .header(ACCEPT, accept)
+            .header(ACCEPT, *accept)
             .header(USER_AGENT, concat!("jitd-scan/", env!("CARGO_PKG_VERSION")));
         if let Some(authorization) = self.server.authorization().await? {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::new()).map_err(|error| broken(&error))?;
+        if let Some((kind, _)) = content {
+            request = request.header(CONTENT_TYPE, *kind);
+        }
+        let body = content.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
+        let request = request.body(Full::new(body)).map_err(|error| broken(&error))?;
         let answered = async {
             sender.ready().await.map_err(|error| broken(&error))?;
             let (head, body) = sender.send_request(request).await.map_err(|error| broken(&error))?.into_parts();

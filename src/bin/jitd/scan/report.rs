@@ -17,7 +17,7 @@ use jitd::escape::escaped;
 use jitd::rbac::risk::Severity;
 
 use super::live::Extent;
-use super::{Input, homes};
+use super::{Input, homes, suggest};
 use crate::print::{self, Output, say};
 use crate::{CLOCK, Failure};
 
@@ -46,6 +46,8 @@ pub(crate) struct Wanted {
     /// Find credentials in the kubeconfig files below these home directories too; their content is never shown.
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "/home", require_equals = true)]
     homes: Option<PathBuf>,
+    #[command(flatten)]
+    suggest: suggest::Options,
 }
 
 /// The form of a report.
@@ -68,6 +70,11 @@ fn severity(text: &str) -> Result<Severity, String> {
 }
 
 pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
+    if let Some((folder, cluster)) = wanted.suggest.folder() {
+        let snapshot = wanted.input.read(Extent::Rights)?;
+        let uses = if wanted.audit_log.is_empty() { None } else { Some(read_logs(&wanted.audit_log)?) };
+        return wanted.suggest.write(folder, cluster, &wanted.input, &snapshot, uses.as_ref());
+    }
     let mut snapshot = wanted.input.read(Extent::Credentials)?;
     let now = CLOCK();
     let report = found(&mut snapshot, wanted.homes.as_deref(), now);
