@@ -20,7 +20,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Allowances, Api, Limits, Listener};
+use crate::api::{self, Allowances, Api, FrontendSocket, Limits, Listener};
 use crate::broker::{Broker, BrokerError, Ends, Parts, Site, random_id};
 use crate::ca::{Authority, CaError};
 use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
@@ -237,7 +237,8 @@ impl Running {
         let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));
         let served = Arc::new(Notify::new());
         let counting = tokio::spawn(record_refusals(Arc::clone(&self.api), Arc::clone(&served)));
-        api::serve(Arc::clone(&self.api), listeners, Limits::USUAL, stop).await;
+        let frontend = feeds.frontend.map(|FeedSocket { listener, accounts }| FrontendSocket { listener, accounts });
+        api::serve(Arc::clone(&self.api), listeners, frontend, Limits::USUAL, stop).await;
         self.sweeping.abort();
         renewing.abort();
         retaining.abort();
@@ -252,16 +253,18 @@ impl Running {
     }
 }
 
-/// The sockets of the programs that follow the daemon.
+/// The sockets of the programs beside the daemon.
 #[derive(Default)]
 pub struct Feeds {
     /// That of `jit-gateway`, if a cluster is behind it.
     pub gateway: Option<FeedSocket>,
     /// That of `jit-notify`, if it is configured.
     pub notify: Option<FeedSocket>,
+    /// That of `jit-frontend`, if an identity provider is configured.
+    pub frontend: Option<FeedSocket>,
 }
 
-/// The socket of a program that follows the daemon.
+/// The socket of a program beside the daemon.
 pub struct FeedSocket {
     /// The socket.
     pub listener: UnixListener,

@@ -1,7 +1,7 @@
 //! The files that the gateway keeps, read for people who may: on threads of its own, in bounded time and memory.
 //!
 //! ```text
-//!  api ─► Kept ─► one of its threads, one for each account ─► sessions: reads, verifies ─► a log, or a piece of a recording
+//!  api ─► Kept ─► one of its threads, one for each person ─► sessions: reads, verifies ─► a log, or a piece of a recording
 //! ```
 //! It decides nothing: who may read is checked, and recorded, before it is asked. The files belong to the gateway's account;
 //! the daemon reads them as a member of the group `jit-sessions`, and never writes there.
@@ -15,11 +15,12 @@ use std::time::Duration;
 use jit_sessions::{Pieces, Sessions, SessionsError, is_session};
 
 use crate::dependency::{Dependency, NoAnswer};
+use crate::grant::request::PersonName;
 use crate::grant::{GrantId, LogHead};
 use crate::hint::Hint;
 use crate::wire::kept::{GrantLog, UnreadableLog};
 
-/// How many accounts read at a time.
+/// How many people read at a time.
 const AT_ONCE: usize = 4;
 
 /// How long a disk may take for one answer. It may compare [`COMPARED`] bytes, which takes a slow disk two seconds.
@@ -71,7 +72,7 @@ pub enum Selected {
 /// The folder of all logs.
 pub struct Kept {
     folder: PathBuf,
-    disk: Dependency<u32>,
+    disk: Dependency<PersonName>,
 }
 
 impl Kept {
@@ -83,12 +84,12 @@ impl Kept {
 
     async fn ask<T: Send + 'static>(
         &self,
-        account: u32,
+        reader: &PersonName,
         question: impl FnOnce(Sessions) -> Result<T, SessionsError> + Send + 'static,
     ) -> Result<T, KeptError> {
         let folder = self.folder.clone();
         let work = move || question(Sessions::open(&folder)?.within(ROOM, COMPARED));
-        Ok(self.disk.ask(account, work).await??)
+        Ok(self.disk.ask(reader.clone(), work).await??)
     }
 
     /// All grants of which something is kept.
@@ -96,16 +97,16 @@ impl Kept {
     /// # Errors
     /// [`KeptError`].
     pub async fn grants(&self) -> Result<Vec<GrantId>, KeptError> {
-        // The daemon itself is no account that reads.
-        or_nothing(self.ask(u32::MAX, |sessions| sessions.grants()).await)
+        // The daemon itself: no person has this name.
+        or_nothing(self.ask(&PersonName::root(), |sessions| sessions.grants()).await)
     }
 
     /// Those of these grants of which something is kept.
     ///
     /// # Errors
     /// [`KeptError`].
-    pub async fn kept_of(&self, account: u32, grants: Vec<GrantId>) -> Result<Vec<GrantId>, KeptError> {
-        let found = self.ask(account, |sessions| Ok(grants.into_iter().filter(|grant| sessions.has(grant)).collect()));
+    pub async fn kept_of(&self, reader: &PersonName, grants: Vec<GrantId>) -> Result<Vec<GrantId>, KeptError> {
+        let found = self.ask(reader, |sessions| Ok(grants.into_iter().filter(|grant| sessions.has(grant)).collect()));
         or_nothing(found.await)
     }
 
@@ -113,8 +114,8 @@ impl Kept {
     ///
     /// # Errors
     /// [`KeptError`].
-    pub async fn recorded(&self, account: u32, beginning: String) -> Result<Vec<(GrantId, String)>, KeptError> {
-        or_nothing(self.ask(account, move |sessions| sessions.recorded(&beginning, CANDIDATES)).await)
+    pub async fn recorded(&self, reader: &PersonName, beginning: String) -> Result<Vec<(GrantId, String)>, KeptError> {
+        or_nothing(self.ask(reader, move |sessions| sessions.recorded(&beginning, CANDIDATES)).await)
     }
 
     /// The logs of these grants, each compared with where it stood by the audit trail, and those that cannot be read.
@@ -123,14 +124,14 @@ impl Kept {
     /// [`KeptError`] if none can.
     pub async fn logs(
         &self,
-        account: u32,
+        reader: &PersonName,
         grants: Vec<(GrantId, Vec<LogHead>)>,
         selected: Selected,
     ) -> Result<(Vec<GrantLog>, Vec<UnreadableLog>), KeptError> {
         if grants.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        self.ask(account, move |sessions| {
+        self.ask(reader, move |sessions| {
             let known: BTreeMap<GrantId, Vec<LogHead>> = grants.iter().cloned().collect();
             let mut sessions = sessions.with_trail(known);
             let (mut logs, mut unreadable) = (Vec::with_capacity(grants.len()), Vec::new());
@@ -156,12 +157,12 @@ impl Kept {
     /// [`KeptError`].
     pub async fn recording(
         &self,
-        account: u32,
+        reader: &PersonName,
         grant: GrantId,
         heads: Vec<LogHead>,
         session: String,
     ) -> Result<(String, u64, Pieces), KeptError> {
-        self.ask(account, move |sessions| {
+        self.ask(reader, move |sessions| {
             let known = BTreeMap::from([(grant.clone(), heads)]);
             let (_, _, recording) = sessions.with_trail(known).recording(&grant, &session)?;
             let checked = recording.checked();
@@ -174,9 +175,9 @@ impl Kept {
     ///
     /// # Errors
     /// [`KeptError`]; the recording cannot be read on then.
-    pub async fn piece(&self, account: u32, mut pieces: Pieces) -> Result<Option<(Vec<u8>, Pieces)>, KeptError> {
+    pub async fn piece(&self, reader: &PersonName, mut pieces: Pieces) -> Result<Option<(Vec<u8>, Pieces)>, KeptError> {
         let work = move || pieces.next_piece().map(|piece| piece.map(|piece| (piece, pieces)));
-        Ok(self.disk.ask(account, work).await??)
+        Ok(self.disk.ask(reader.clone(), work).await??)
     }
 }
 

@@ -29,7 +29,8 @@
 //! recordings: the daemon reads for people, and its client plays.
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
-//! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers. `crates/jit-login` is the
+//! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers. `crates/jit-frontend` lets
+//! their people call the daemon over TLS, and introduces each of them on a socket of its own. `crates/jit-login` is the
 //! client, and `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command
 //! lines and files. Everything else is in this crate.
 //!
@@ -51,7 +52,7 @@
 //! - [`wire`]: the JSON of the API; it imports only `grant` and `rbac`
 //! - [`client`]: the client side of the same routes
 //! - [`dependency`]: calls that may never be answered, isolated from each other; [`locks`]: locks by name
-//! - [`people`]: the person behind a uid, and the groups of a person
+//! - [`people`]: the person behind a uid or an identity at a provider, and the groups of a person
 //! - [`files`]: reads files that only trusted accounts could have written, and writes files whole
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
 //! - [`daemon`]: assembles all of this, for `jitd serve` and for the simulation
@@ -109,7 +110,8 @@
 //!    checking the signature.
 //! 6. No type can hold a name, user or group that begins with `system:`, except [`GatewayUser`](grant::GatewayUser) and
 //!    [`DaemonUser`](grant::DaemonUser), which may be service accounts.
-//! 7. The kernel identifies the caller; a request body never does.
+//! 7. The kernel identifies the caller, or `jit-frontend`, which the kernel identifies, introduces one before its first
+//!    request; a request never does.
 //! 8. The sweep only removes, and only objects that the trail knows, by uid. It never signs and never binds.
 //! 9. Everything unknown is refused: an unknown field, state, caller, rule or answer.
 //! 10. What a caller reads and what the log keeps are separate strings.

@@ -37,6 +37,9 @@ pub const FEED: &str = "feed";
 /// The name of the socket of `jit-notify` (`FileDescriptorName=` of `jitd-notify.socket`).
 pub const NOTIFY: &str = "notify";
 
+/// The name of the front end's socket (`FileDescriptorName=` of `jitd-frontend.socket`).
+pub const FRONTEND: &str = "frontend";
+
 /// Why a socket from systemd cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -61,7 +64,7 @@ impl Hint for SocketError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Unknown(_) => {
-                Some(format!("`FileDescriptorName=` must be `{API}`, `{ADMIN}`, `{FEED}` or `{NOTIFY}`").into())
+                Some(format!("`FileDescriptorName=` must be `{API}`, `{ADMIN}`, `{FEED}`, `{NOTIFY}` or `{FRONTEND}`").into())
             }
             Self::Twice(_) => Some("each `.socket` unit must have one `ListenStream=`".into()),
             Self::NotListening(_) => {
@@ -101,7 +104,7 @@ impl Sockets {
         for index in 0..descriptors.len() {
             // The name of an unnamed one, as in sd_listen_fds_with_names(3).
             let name = named.get(index).map_or("unknown", |(_, name)| name).to_owned();
-            if ![API, ADMIN, FEED, NOTIFY].contains(&name.as_str()) {
+            if ![API, ADMIN, FEED, NOTIFY, FRONTEND].contains(&name.as_str()) {
                 return Err(SocketError::Unknown(name));
             }
             match descriptors.take_unix_listener(index) {

@@ -5,7 +5,7 @@
 //!    └─ yes ─► answered from the trail? ─► one of the account's turns, kept until the answer is read ─► handler
 //! ```
 //! It counts by the uid that the kernel reports, before the uid is resolved to a person, and before the trail, the
-//! clusters and the name service are used. Operators are not counted: `dispatch` calls it for all other routes.
+//! clusters and the name service are used; for people of an identity provider by the name that they were introduced with. Operators are not counted: `dispatch` calls it for all other routes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use futures::{StreamExt, stream};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::caller::Peer;
+use super::caller::{self, Peer};
 use super::problem::ApiError;
 use crate::grant::times::Rates;
 use crate::metrics::Limit;
@@ -68,7 +68,7 @@ pub(super) struct Exceeded {
 /// What each account used recently.
 pub struct Allowances {
     rates: Rates,
-    accounts: Mutex<HashMap<u32, Account>>,
+    accounts: Mutex<HashMap<caller::Account, Account>>,
 }
 
 /// One account, kept for as long as its allowance is not full.
@@ -120,12 +120,12 @@ impl Allowances {
     }
 
     /// Waits until the call may be served, for at most [`HELD_FOR`].
-    pub(super) async fn spend(&self, uid: u32, cost: Cost) -> Result<(), Exceeded> {
-        if self.take(uid, cost, Instant::now()).is_ok() {
+    pub(super) async fn spend(&self, whose: &caller::Account, cost: Cost) -> Result<(), Exceeded> {
+        if self.take(whose, cost, Instant::now()).is_ok() {
             return Ok(());
         }
         tokio::time::sleep(HELD_FOR).await;
-        self.take(uid, cost, Instant::now()).map_err(|wait| {
+        self.take(whose, cost, Instant::now()).map_err(|wait| {
             let (limit, most) = (cost.limit(), cost.per_minute(&self.rates));
             let detail = format!("this account made too many {}; the limit is {most} a minute", limit.as_str());
             Exceeded { limit, error: ApiError::too_many(detail, wait) }
@@ -133,19 +133,23 @@ impl Allowances {
     }
 
     /// One of the account's turns for an answer from the trail. The answer keeps it, see [`held`].
-    pub(super) async fn answer(&self, uid: u32) -> Result<OwnedSemaphorePermit, Exceeded> {
-        self.turn(uid, |account| &account.answers).await
+    pub(super) async fn answer(&self, whose: &caller::Account) -> Result<OwnedSemaphorePermit, Exceeded> {
+        self.turn(whose, |account| &account.answers).await
     }
 
     /// One of the account's turns for finding a grant in the trail.
-    pub(super) async fn question(&self, uid: u32) -> Result<OwnedSemaphorePermit, Exceeded> {
-        self.turn(uid, |account| &account.questions).await
+    pub(super) async fn question(&self, whose: &caller::Account) -> Result<OwnedSemaphorePermit, Exceeded> {
+        self.turn(whose, |account| &account.questions).await
     }
 
-    async fn turn(&self, uid: u32, of: fn(&Account) -> &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Exceeded> {
+    async fn turn(
+        &self,
+        whose: &caller::Account,
+        of: fn(&Account) -> &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, Exceeded> {
         let turns = {
             let mut accounts = self.accounts();
-            Arc::clone(of(accounts.entry(uid).or_insert_with(|| Account::new(Instant::now()))))
+            Arc::clone(of(accounts.entry(whose.clone()).or_insert_with(|| Account::new(Instant::now()))))
         };
         match tokio::time::timeout(TURN_WITHIN, turns.acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -158,11 +162,11 @@ impl Allowances {
     }
 
     /// Counts a call above a limit. True if it is the first one recently, which is recorded at once.
-    pub(super) fn is_first_beyond(&self, peer: Peer) -> bool {
+    pub(super) fn is_first_beyond(&self, peer: &Peer) -> bool {
         let mut accounts = self.accounts();
-        let account = accounts.entry(peer.uid()).or_insert_with(|| Account::new(Instant::now()));
-        let number = account.beyond.map(|(_, number)| number.saturating_add(1));
-        account.beyond = Some((peer, number.unwrap_or(0)));
+        let account = accounts.entry(peer.account()).or_insert_with(|| Account::new(Instant::now()));
+        let number = account.beyond.as_ref().map(|(_, number)| number.saturating_add(1));
+        account.beyond = Some((peer.clone(), number.unwrap_or(0)));
         number.is_none()
     }
 
@@ -171,26 +175,26 @@ impl Allowances {
         let mut taken = Vec::new();
         for account in self.accounts().values_mut() {
             match &mut account.beyond {
-                Some((peer, number @ 1..)) => taken.push((*peer, std::mem::take(number))),
+                Some((peer, number @ 1..)) => taken.push((peer.clone(), std::mem::take(number))),
                 quiet => *quiet = None,
             }
         }
         taken
     }
 
-    fn accounts(&self) -> MutexGuard<'_, HashMap<u32, Account>> {
+    fn accounts(&self) -> MutexGuard<'_, HashMap<caller::Account, Account>> {
         self.accounts.lock()
     }
 
     /// Uses one call of a minute's allowance, which is available at once and refills evenly (the "generic cell rate
     /// algorithm", ITU-T I.371). The error is the time to wait.
-    fn take(&self, uid: u32, cost: Cost, now: Instant) -> Result<(), Duration> {
+    fn take(&self, whose: &caller::Account, cost: Cost, now: Instant) -> Result<(), Duration> {
         let each = MINUTE / cost.per_minute(&self.rates);
         let mut accounts = self.accounts();
-        if accounts.len() >= MANY && !accounts.contains_key(&uid) {
+        if accounts.len() >= MANY && !accounts.contains_key(whose) {
             accounts.retain(|_, account| !account.is_at_rest(now));
         }
-        let account = accounts.entry(uid).or_insert_with(|| Account::new(now));
+        let account = accounts.entry(whose.clone()).or_insert_with(|| Account::new(now));
         let Some(full_again) =
             Cost::ALL.iter().position(|one| *one == cost).and_then(|at| account.full_again.get_mut(at))
         else {
@@ -247,6 +251,8 @@ mod tests {
     use super::*;
     use std::num::NonZeroU32;
 
+    const SEVEN: caller::Account = caller::Account::Host(7);
+
     fn rates(calls: u32) -> Rates {
         Rates { calls: NonZeroU32::new(calls).unwrap(), requests: NonZeroU32::MIN, certificates: NonZeroU32::MIN }
     }
@@ -254,9 +260,9 @@ mod tests {
     #[test]
     fn a_minutes_calls_can_be_made_at_once_and_come_back_evenly() {
         let (allowances, now) = (Allowances::new(rates(60)), Instant::now());
-        let made = |at| (0..1000).take_while(|_| allowances.take(7, Cost::Call, at).is_ok()).count();
+        let made = |at| (0..1000).take_while(|_| allowances.take(&SEVEN, Cost::Call, at).is_ok()).count();
         assert_eq!(made(now), 60);
-        assert_eq!(allowances.take(7, Cost::Call, now), Err(Duration::from_secs(1)));
+        assert_eq!(allowances.take(&SEVEN, Cost::Call, now), Err(Duration::from_secs(1)));
         assert_eq!(made(now + Duration::from_secs(10)), 10);
         assert_eq!(made(now + Duration::from_hours(1)), 60, "at most a minute's calls are saved up");
     }
@@ -267,8 +273,9 @@ mod tests {
         for (uid, cost) in
             [(7, Cost::Call), (7, Cost::End), (7, Cost::Request), (7, Cost::Certificate), (8, Cost::Call)]
         {
-            assert_eq!(allowances.take(uid, cost, now), Ok(()), "{uid} {cost:?}");
-            assert!(allowances.take(uid, cost, now).is_err(), "{uid} {cost:?}");
+            let account = caller::Account::Host(uid);
+            assert_eq!(allowances.take(&account, cost, now), Ok(()), "{uid} {cost:?}");
+            assert!(allowances.take(&account, cost, now).is_err(), "{uid} {cost:?}");
         }
     }
 
@@ -276,8 +283,8 @@ mod tests {
     fn accounts_at_rest_are_forgotten() {
         let (allowances, now) = (Allowances::new(rates(60)), Instant::now());
         let uids = 0..u32::try_from(MANY).unwrap();
-        uids.for_each(|uid| allowances.take(uid, Cost::Call, now).unwrap());
-        allowances.take(u32::MAX, Cost::Call, now + MINUTE).unwrap();
+        uids.for_each(|uid| allowances.take(&caller::Account::Host(uid), Cost::Call, now).unwrap());
+        allowances.take(&caller::Account::Host(u32::MAX), Cost::Call, now + MINUTE).unwrap();
         assert_eq!(allowances.accounts.lock().len(), 1);
     }
 
@@ -286,10 +293,10 @@ mod tests {
         let allowances = Allowances::new(rates(60));
         let mut answers = Vec::new();
         for _ in 0..AT_A_TIME {
-            let turn = allowances.answer(7).await.ok().unwrap();
+            let turn = allowances.answer(&SEVEN).await.ok().unwrap();
             answers.push(held(Response::new(Body::from(vec![b'x'; 3 * PIECE])), turn).await);
         }
-        let mut next = Box::pin(allowances.answer(7));
+        let mut next = Box::pin(allowances.answer(&SEVEN));
         assert!(futures::poll!(&mut next).is_pending());
         let read = to_bytes(answers.pop().unwrap().into_body(), usize::MAX).await.unwrap();
         assert_eq!(read.len(), 3 * PIECE);

@@ -1,11 +1,13 @@
 //! Who is calling: the uid of the client that the kernel recorded when it connected, and the login session that the
-//! process came from.
+//! process came from; or the person whom `jit-frontend` introduced at the beginning of the connection.
 //!
-//! Never from a header or a body. A [`Caller`] can only be created from the kernel's answer and the people of this host.
+//! Never from a header or a body. A [`Caller`] can only be created from the kernel's answer or an introduction, and the
+//! people of this host and its providers.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -17,8 +19,9 @@ use tokio::net::UnixStream;
 use super::problem::ApiError;
 use crate::broker::Broker;
 use crate::grant::Operator;
-use crate::grant::request::{Login, Person, PersonName};
-use crate::people::{People, Unknown, or_nobody};
+use crate::grant::request::{Login, Person, PersonName, ProviderLogin};
+use crate::people::{Guest, Identity, People, Unknown, or_nobody};
+use crate::wire::frontend::Introduction;
 
 /// The socket that a client connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,14 +30,45 @@ pub enum Listener {
     Users,
     /// The admin socket, for root and members of `admins`.
     Operators,
+    /// The socket of `jit-frontend`, for people of identity providers.
+    Frontend,
 }
 
-/// The client of one connection, as the kernel reports it (`SO_PEERCRED`, unix(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+/// The client of one connection.
+#[derive(Clone, Debug)]
+pub struct Peer(Origin);
+
+#[derive(Clone, Debug)]
+enum Origin {
+    /// A process of this host.
+    Process(Process),
+    /// A person whom the front end introduced.
+    Guest(Arc<Introduced>),
+}
+
+/// A process, as the kernel reports it (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug)]
+struct Process {
     uid: u32,
     login_uid: LoginUid,
     door: Listener,
+}
+
+/// What the front end said about a person.
+#[derive(Debug)]
+struct Introduced {
+    guest: Guest,
+    login: ProviderLogin,
+    name: PersonName,
+}
+
+/// Whose allowance a call is counted against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// An account of the host.
+    Host(u32),
+    /// A person of an identity provider.
+    Guest(PersonName),
 }
 
 /// What the kernel reports about the login session that a process came from.
@@ -58,13 +92,28 @@ impl Peer {
         let uid = credentials.uid();
         // Read at once: the process is waiting for its answer now, and may be gone later.
         let login_uid = login_uid(stream, credentials.pid(), uid);
-        Ok(Self { uid, login_uid, door })
+        Ok(Self(Origin::Process(Process { uid, login_uid, door })))
     }
 
-    /// The uid, for limits that count per account.
+    /// The person of an introduction, which came through the front end's own socket.
+    ///
+    /// # Errors
+    /// [`Unknown`], with what to do about it.
+    pub(super) async fn introduced(introduction: Introduction, people: &People) -> Result<(Self, PersonName), Unknown> {
+        let Introduction { login, name, groups, .. } = introduction;
+        let identity = Identity { issuer: login.issuer.clone(), subject: login.subject.clone() };
+        let guest = Guest { identity, name, groups };
+        let name = people.introduce(guest.clone()).await?.name;
+        Ok((Self(Origin::Guest(Arc::new(Introduced { guest, login, name: name.clone() }))), name))
+    }
+
+    /// Whose allowance the calls of this connection are counted against.
     #[must_use]
-    pub fn uid(self) -> u32 {
-        self.uid
+    pub fn account(&self) -> Account {
+        match &self.0 {
+            Origin::Process(process) => Account::Host(process.uid),
+            Origin::Guest(introduced) => Account::Guest(introduced.name.clone()),
+        }
     }
 }
 
@@ -72,7 +121,7 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub struct Caller {
     person: Person,
-    uid: u32,
+    uid: Option<u32>,
 }
 
 impl Caller {
@@ -82,9 +131,9 @@ impl Caller {
         &self.person
     }
 
-    /// The uid of the account.
+    /// The uid of the account; `None` for a person of an identity provider.
     #[must_use]
-    pub fn uid(&self) -> u32 {
+    pub fn uid(&self) -> Option<u32> {
         self.uid
     }
 
@@ -92,14 +141,22 @@ impl Caller {
     ///
     /// # Errors
     /// [`Unknown`], with what to do about it.
-    pub async fn identify(peer: Peer, people: &People) -> Result<Self, Unknown> {
-        let person = people.by_uid(peer.uid).await?;
-        let login = match peer.login_uid {
-            // Usually the account is the one that logged in; this saves a second query of the name service.
-            LoginUid::Of(uid) if uid == peer.uid => Some(Login::Account { uid, person: Some(person.name.clone()) }),
-            _ => peer.login(people).await?,
+    pub async fn identify(peer: &Peer, people: &People) -> Result<Self, Unknown> {
+        let process = match &peer.0 {
+            Origin::Process(process) => *process,
+            Origin::Guest(introduced) => {
+                let person = people.by_identity(&introduced.guest).await?;
+                let login = Some(Login::Provider(Box::new(introduced.login.clone())));
+                return Ok(Self { person: Person { login, ..person }, uid: None });
+            }
         };
-        Ok(Self { person: Person { login, ..person }, uid: peer.uid })
+        let person = people.by_uid(process.uid).await?;
+        let login = match process.login_uid {
+            // Usually the account is the one that logged in; this saves a second query of the name service.
+            LoginUid::Of(uid) if uid == process.uid => Some(Login::Account { uid, person: Some(person.name.clone()) }),
+            _ => process.login(people).await?,
+        };
+        Ok(Self { person: Person { login, ..person }, uid: Some(process.uid) })
     }
 }
 
@@ -125,11 +182,12 @@ impl Peer {
     ///
     /// # Errors
     /// The problem, with what to do about it.
-    pub(super) async fn operator(self, people: &People, broker: &Broker) -> Result<Operator, ApiError> {
-        if self.door == Listener::Users {
-            return Err(ApiError::wrong_door());
-        }
-        let name = match people.by_uid(self.uid).await {
+    pub(super) async fn operator(&self, people: &People, broker: &Broker) -> Result<Operator, ApiError> {
+        let process = match &self.0 {
+            Origin::Process(process) if process.door == Listener::Operators => process,
+            Origin::Process(_) | Origin::Guest(_) => return Err(ApiError::wrong_door()),
+        };
+        let name = match people.by_uid(process.uid).await {
             Err(Unknown::Root) => PersonName::root(),
             Err(unknown) => return Err(unknown.into()),
             Ok(person) if broker.is_admin(&person) => person.name,
@@ -137,17 +195,19 @@ impl Peer {
         };
         // If the login's name cannot be found in time, its uid is recorded: an operator grants nothing, and must be able
         // to end access even if the name service hangs.
-        let login = match tokio::time::timeout(OPERATOR_WAITS, self.login(people)).await {
+        let login = match tokio::time::timeout(OPERATOR_WAITS, process.login(people)).await {
             Ok(Ok(login)) => login,
-            _ => match self.login_uid {
+            _ => match process.login_uid {
                 LoginUid::Of(uid) => Some(Login::Account { uid, person: None }),
                 LoginUid::Unset => None,
                 LoginUid::Unknowable => Some(Login::Unknowable),
             },
         };
-        Ok(Operator { name, uid: self.uid, login })
+        Ok(Operator { name, uid: process.uid, login })
     }
+}
 
+impl Process {
     /// The login session that the process came from; an account that is not a person's is given by its uid.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use super::views::Scan;
 use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
 use crate::gateway::Reached;
-use crate::grant::request::{ClusterName, Namespace, PersonName, Reason, RoleRef};
+use crate::grant::request::{ClusterName, Login, Namespace, PersonName, Reason, RoleRef};
 use crate::grant::{Filter, Grant, Operator, Phase};
 use crate::ledger::Place;
 use crate::wire::{
@@ -62,10 +62,13 @@ pub(super) fn openapi(_: Arc<Api>) -> BoxFuture<'static, Answer> {
 
 pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
     async move {
+        let identity = call.caller.person().login.as_ref().and_then(Login::identity);
         Ok(Json(WhoamiView {
             name: call.caller.person().name.to_string(),
             groups: call.caller.person().groups.iter().cloned().collect(),
             uid: call.caller.uid(),
+            issuer: identity.map(|(issuer, _)| issuer.to_owned()),
+            subject: identity.map(|(_, subject)| subject.to_owned()),
             host: call.api.host.clone(),
             draining: draining(&call.api.broker),
         })

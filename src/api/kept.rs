@@ -44,11 +44,11 @@ struct Search {
 pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Search { limit, from, session, person, cluster, namespace, role, since, until } = call.query()?;
-        let (api, account) = (&call.api, call.caller.uid());
+        let (api, reader) = (&call.api, &call.caller.person().name);
         let mut next = None;
         let (grants, selected) = match session {
             Some(beginning) => {
-                let found = api.kept.recorded(account, beginning.clone()).await?;
+                let found = api.kept.recorded(reader, beginning.clone()).await?;
                 let mut grants: Vec<GrantId> = Vec::new();
                 for (grant, _) in found {
                     match api.broker.ledger().find(grant.as_str(), call.caller.person()).await {
@@ -72,12 +72,12 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
                 next = place.map(|place| place.to_string());
                 let were_live = listed.into_iter().filter(|(_, grant)| grant.live_at.is_some());
                 let grants = were_live.map(|(_, grant)| grant.id.clone()).collect();
-                (api.kept.kept_of(account, grants).await?, Selected::Sessions)
+                (api.kept.kept_of(reader, grants).await?, Selected::Sessions)
             }
         };
         let read = |grant: &GrantId| recorded(&call, grant.clone(), Reading::List, None);
         try_join_all(grants.iter().map(read)).await?;
-        let (grants, unreadable) = api.kept.logs(account, with_heads(api, grants).await?, selected).await?;
+        let (grants, unreadable) = api.kept.logs(reader, with_heads(api, grants).await?, selected).await?;
         Ok(Json(LogList { grants, unreadable, next }).into_response())
     }
     .boxed()
@@ -102,7 +102,7 @@ pub(super) fn log(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
             None => Selected::Changes,
         };
         let heads = with_heads(&call.api, vec![grant.id.clone()]).await?;
-        let (grants, unreadable) = call.api.kept.logs(call.caller.uid(), heads, selected).await?;
+        let (grants, unreadable) = call.api.kept.logs(&call.caller.person().name, heads, selected).await?;
         Ok(Json(LogList { grants, unreadable, next: None }).into_response())
     }
     .boxed()
@@ -124,19 +124,19 @@ pub(super) fn recording(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Ans
             return Err(refused.await?.into());
         }
         is_kept(&call, &grant).await?;
-        let account = call.caller.uid();
-        let found = call.api.kept.recorded(account, session.clone()).await?;
+        let reader = call.caller.person().name.clone();
+        let found = call.api.kept.recorded(&reader, session.clone()).await?;
         if !found.iter().any(|(of, id)| *of == grant.id && *id == session) {
             return Err(no_such_session(&session));
         }
         recorded(&call, grant.id.clone(), Reading::Recording, Some(session.clone())).await?;
         let heads = call.api.broker.ledger().log_heads_of(&grant.id).await?;
-        let (sha256, bytes, pieces) = call.api.kept.recording(account, grant.id.clone(), heads, session).await?;
+        let (sha256, bytes, pieces) = call.api.kept.recording(&reader, grant.id.clone(), heads, session).await?;
         let api = Arc::clone(&call.api);
         let body = stream::try_unfold(pieces, move |pieces| {
-            let api = Arc::clone(&api);
+            let (api, reader) = (Arc::clone(&api), reader.clone());
             async move {
-                let piece = api.kept.piece(account, pieces).await;
+                let piece = api.kept.piece(&reader, pieces).await;
                 let piece = piece.inspect_err(|error| {
                     tracing::warn!(error = %error.in_full(), "a recording could not be sent to its end");
                 });
@@ -172,7 +172,7 @@ pub(super) fn read_by_operator(call: Call<Operator>) -> BoxFuture<'static, Answe
 /// Whether the gateway kept anything of the grant.
 async fn is_kept(call: &Call, grant: &Grant) -> Result<(), ApiError> {
     let kept = match grant.live_at {
-        Some(_) => call.api.kept.kept_of(call.caller.uid(), vec![grant.id.clone()]).await?,
+        Some(_) => call.api.kept.kept_of(&call.caller.person().name, vec![grant.id.clone()]).await?,
         None => Vec::new(),
     };
     if !kept.is_empty() {

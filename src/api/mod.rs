@@ -4,6 +4,7 @@
 //!  connection ─► Peer (kernel) ─► route ─► Caller (a known person) ─► a grant that they may see ─► handler ─► broker
 //!   (on which socket)                   └► Operator (root or an admin, on the admin socket) ─► handler ─► broker
 //! ```
+//! On the socket of `jit-frontend` the peer is the person of an introduction instead, see [`wire::frontend`](crate::wire::frontend).
 //! A handler can only be called with the proof that its kind of route requires, so no handler can forget the check.
 //! `grant/` decides what a person may do to a grant that they may see, and the trail records the refusals.
 
@@ -33,7 +34,7 @@ use serde_json::Value;
 
 pub use self::allowance::Allowances;
 pub use self::caller::Listener;
-pub use self::server::{Limits, serve};
+pub use self::server::{FrontendSocket, Limits, serve};
 
 use self::allowance::{Cost, Exceeded, held, kept_with};
 use self::caller::{Auditor, Caller, Peer};
@@ -67,7 +68,7 @@ pub struct Api {
 
 impl Api {
     /// The answer to a call that exceeded a limit; the call is counted.
-    async fn beyond(&self, peer: Peer, Exceeded { limit, error: told }: Exceeded) -> ApiError {
+    async fn beyond(&self, peer: &Peer, Exceeded { limit, error: told }: Exceeded) -> ApiError {
         self.metrics.rate_limited(limit);
         if self.allowances.is_first_beyond(peer)
             && let Ok(caller) = Caller::identify(peer, &self.broker.people()).await
@@ -83,7 +84,7 @@ impl Api {
         let code = ErrorCode::RateLimited.as_str();
         for (peer, number) in self.allowances.take_beyond() {
             // The trail records only persons; the metrics count everybody else.
-            if let Ok(caller) = Caller::identify(peer, &self.broker.people()).await {
+            if let Ok(caller) = Caller::identify(&peer, &self.broker.people()).await {
                 self.broker.count_refusals(caller.person(), code, number);
             }
         }
@@ -530,15 +531,15 @@ struct Arrival {
 
 async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     let (peer, query) = (arrival.peer, arrival.query);
-    let uid = peer.uid();
+    let (peer, whose) = (&peer, &peer.account());
     if !matches!(route.may, May::Operator(_))
-        && let Err(exceeded) = api.allowances.spend(uid, route.cost).await
+        && let Err(exceeded) = api.allowances.spend(whose, route.cost).await
     {
         return Err(api.beyond(peer, exceeded).await);
     }
     // The turn for finding a grant in the trail is returned before the handler runs: an answer that nobody reads must
     // not keep its account from ending access.
-    let turn = match route.out_of_trail.then(|| api.allowances.answer(uid)) {
+    let turn = match route.out_of_trail.then(|| api.allowances.answer(whose)) {
         Some(turn) => match turn.await {
             Ok(turn) => Some(turn),
             Err(exceeded) => return Err(api.beyond(peer, exceeded).await),
@@ -554,7 +555,7 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
         }
         May::Viewer(handler) => {
             let caller = Caller::identify(peer, &api.broker.people()).await?;
-            let question = match api.allowances.question(uid).await {
+            let question = match api.allowances.question(whose).await {
                 Ok(question) => question,
                 Err(exceeded) => return Err(api.beyond(peer, exceeded).await),
             };

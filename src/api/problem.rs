@@ -157,6 +157,7 @@ impl From<Unknown> for ApiError {
             Unknown::NameService(_) | Unknown::Silent(_) | Unknown::NamelessGroup { .. } => {
                 ErrorCode::NameServiceUnavailable
             }
+            Unknown::NameTaken(_) => ErrorCode::NameTaken,
             _ => ErrorCode::UnknownCaller,
         };
         Self::of(code, &unknown)

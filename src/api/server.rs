@@ -1,11 +1,13 @@
 //! The server behind the sockets. It limits connections, heads, bodies and time, so that one client cannot lock out the
 //! others, and all users together cannot lock out the operators. A shutdown waits for the calls that have begun.
+//! `jit-frontend` introduces the caller of each of its connections before the first call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::IntoResponse;
@@ -14,18 +16,20 @@ use futures::future::select_all;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::caller::{Listener, Peer};
+use super::caller::{Account, Listener, Peer};
 use super::problem::ApiError;
 use super::{Api, router};
+use crate::grant::request::PersonName;
 use crate::metrics::Limit;
-use crate::wire::ErrorCode;
+use crate::wire::frontend::{self, FromDaemon, Introduction};
+use crate::wire::{ErrorCode, feed};
 
 /// The limits of the server.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +39,12 @@ pub struct Limits {
     pub connections: usize,
     /// Concurrent connections of operators, counted separately.
     pub operators: usize,
+    /// Concurrent connections of the front end, counted separately.
+    pub guests: usize,
     /// Concurrent connections of one account.
     pub per_account: usize,
+    /// Concurrent connections of one person who comes through the front end.
+    pub per_guest: usize,
     /// How long a head may take to arrive, and how long an idle connection is kept.
     pub head: Duration,
     /// How long a call may take, from its head to the beginning of its answer; longer than the longest wait.
@@ -52,7 +60,9 @@ impl Limits {
     pub const USUAL: Self = Self {
         connections: 768,
         operators: 32,
+        guests: 128,
         per_account: 128,
+        per_guest: 32,
         head: Duration::from_secs(10),
         call: Duration::from_secs(90),
         unread: Duration::from_secs(30),
@@ -63,14 +73,33 @@ impl Limits {
         match door {
             Listener::Users => self.connections,
             Listener::Operators => self.operators,
+            Listener::Frontend => self.guests,
         }
     }
+
+    /// The limit for one account. All connections of the front end are of one, and are limited once it is known whose they
+    /// are.
+    fn of_account(self, door: Listener) -> usize {
+        match door {
+            Listener::Users | Listener::Operators => self.per_account,
+            Listener::Frontend => usize::MAX,
+        }
+    }
+}
+
+/// The socket of `jit-frontend`.
+pub struct FrontendSocket {
+    /// The socket.
+    pub listener: UnixListener,
+    /// The accounts that may connect.
+    pub accounts: BTreeSet<u32>,
 }
 
 /// Serves on every socket until `stop` completes, then waits for the calls that have begun.
 pub async fn serve(
     api: Arc<Api>,
     doors: Vec<(Listener, UnixListener)>,
+    frontend: Option<FrontendSocket>,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
@@ -78,11 +107,21 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let stopping = Arc::new(AtomicBool::new(false));
     let mut guarded: Vec<Guarded> = doors.into_iter().map(|(door, listener)| Guarded::new(door, listener)).collect();
+    let mut frontends = BTreeSet::new();
+    if let Some(FrontendSocket { listener, accounts }) = frontend {
+        guarded.push(Guarded::new(Listener::Frontend, listener));
+        frontends = accounts;
+    }
+    let guests = Arc::new(Open::default());
     if guarded.is_empty() {
         return;
     }
-    // Operators are accepted first.
-    guarded.sort_by_key(|guarded| guarded.door == Listener::Users);
+    // Operators are accepted first, strangers last.
+    guarded.sort_by_key(|guarded| match guarded.door {
+        Listener::Operators => 0,
+        Listener::Users => 1,
+        Listener::Frontend => 2,
+    });
     let mut stop = std::pin::pin!(stop);
     loop {
         let accept = select_all(guarded.iter().map(|guarded| guarded.listener.accept().boxed()));
@@ -101,21 +140,70 @@ pub async fn serve(
             }
         };
         let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { continue };
-        let Some(place) = Place::take(open, uid, limits.at(*door), limits.per_account) else {
+        if *door == Listener::Frontend && !frontends.contains(&uid) {
+            tracing::warn!(uid, "closed a connection to the socket of jit-frontend: it is not the front end's account");
+            continue;
+        }
+        let account = Account::Host(uid);
+        let Some(place) = Place::take(open, account.clone(), limits.at(*door), limits.of_account(*door)) else {
             api.metrics.rate_limited(Limit::Connections);
-            if let Some(place) = Place::take(turned_away, uid, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT) {
+            if let Some(place) = Place::take(turned_away, account, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT) {
+                let door = *door;
                 tokio::spawn(async move {
                     let _place = place;
                     // If the client has disconnected, nobody needs the answer.
-                    let _ = tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await;
+                    let _ = match door {
+                        Listener::Frontend => tokio::time::timeout(TURNING_AWAY, refuse(stream, busy())).await,
+                        _ => tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await,
+                    };
                 });
             }
             continue;
         };
+        let serving = Serving { router: router.clone(), stopping: Arc::clone(&stopping), limits };
+        if *door == Listener::Frontend {
+            let (api, guests, watcher) = (Arc::clone(&api), Arc::clone(&guests), graceful.watcher());
+            tokio::spawn(async move {
+                let _place = place;
+                let introduced = tokio::time::timeout(limits.head, introduced(stream, &api, &guests, limits)).await;
+                let Ok(Some((stream, peer, left, _place))) = introduced else { return };
+                let connection = watcher.watch(serving.connection(stream, peer));
+                // At the end of the session nothing more is served; a change that has begun completes all the same.
+                let _ = tokio::time::timeout(left, connection).await;
+            });
+            continue;
+        }
         let Ok(peer) = Peer::of(&stream, *door) else { continue };
-        let (router, stopping) = (router.clone(), Arc::clone(&stopping));
+        let connection = graceful.watch(serving.connection(stream, peer));
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, uid, "a connection ended with an error");
+            }
+        });
+    }
+    stopping.store(true, Ordering::Relaxed);
+    api.broker.ledger().stop_waiting();
+    // hyper closes connections at once if they have not sent anything; such a client may have connected just now.
+    let _ = tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await;
+    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some calls did not finish in time");
+    }
+}
+
+/// What serves the calls of a connection.
+struct Serving {
+    router: Router,
+    stopping: Arc<AtomicBool>,
+    limits: Limits,
+}
+
+impl Serving {
+    /// Serves one connection, whose calls are all `peer`'s.
+    fn connection(self, stream: UnixStream, peer: Peer) -> impl GracefulConnection<Error = hyper::Error> + Send {
+        let Self { router, stopping, limits } = self;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
             let stopping = Arc::clone(&stopping);
             async move {
@@ -131,27 +219,71 @@ pub async fn serve(
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(limits.unread));
-        let connection = hyper::server::conn::http1::Builder::new()
+        hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .max_headers(64)
             .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, uid, "a connection ended with an error");
-            }
-        });
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
     }
-    stopping.store(true, Ordering::Relaxed);
-    api.broker.ledger().stop_waiting();
-    // hyper closes connections at once if they have not sent anything; such a client may have connected just now.
-    let _ = tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await;
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some calls did not finish in time");
+}
+
+/// Reads the introduction of a connection of the front end, and answers it. Returns the caller, how long the session lasts,
+/// and the caller's place; `None` if the caller is refused.
+async fn introduced(
+    mut stream: UnixStream,
+    api: &Api,
+    guests: &Arc<Open>,
+    limits: Limits,
+) -> Option<(UnixStream, Peer, Duration, Place)> {
+    let introduction: Introduction = match frontend::read(&mut stream).await {
+        Ok(introduction) => introduction,
+        Err(error) => {
+            tracing::warn!(%error, "jit-frontend sent no introduction that this version knows");
+            return None;
+        }
+    };
+    let (address, version) = (introduction.address.clone(), introduction.version);
+    let admitted = match admit(introduction, api, guests, limits).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            let why = error.problem().detail.as_str();
+            tracing::info!(address, version, why, "refused a caller of jit-frontend");
+            // If the front end has disconnected, nobody needs the answer.
+            let _ = refuse(stream, error).await;
+            return None;
+        }
+    };
+    let (peer, name, left, place) = admitted;
+    feed::write(&mut stream, &FromDaemon::Welcome { name: name.to_string() }).await.ok()?;
+    Some((stream, peer, left, place))
+}
+
+async fn admit(
+    introduction: Introduction,
+    api: &Api,
+    guests: &Arc<Open>,
+    limits: Limits,
+) -> Result<(Peer, PersonName, Duration, Place), ApiError> {
+    if introduction.version != frontend::VERSION {
+        let why = format!("jit-frontend speaks version {} and jitd {}", introduction.version, frontend::VERSION);
+        return Err(ApiError::new(ErrorCode::Internal, why).hint("ask an administrator to upgrade both"));
     }
+    let left = introduction.until.duration_since(api.broker.ledger().now());
+    let left = Duration::try_from(left).ok().filter(|left| !left.is_zero());
+    let left =
+        left.ok_or_else(|| ApiError::new(ErrorCode::UnknownCaller, "the session is over").hint("log in again"))?;
+    let (peer, name) = Peer::introduced(introduction, &api.broker.people()).await?;
+    let place = Place::take(guests, peer.account(), limits.guests, limits.per_guest).ok_or_else(|| {
+        api.metrics.rate_limited(Limit::Connections);
+        busy()
+    })?;
+    Ok((peer, name, left, place))
+}
+
+/// Answers an introduction that is not accepted.
+async fn refuse(mut stream: UnixStream, error: ApiError) -> std::io::Result<()> {
+    feed::write(&mut stream, &FromDaemon::Refused { problem: error.problem().clone() }).await
 }
 
 /// How long a shutdown waits for the first call of an open connection.
@@ -180,26 +312,26 @@ impl Guarded {
 
 /// The number of open connections of one socket, in total and per account.
 #[derive(Default)]
-struct Open(Mutex<(usize, HashMap<u32, usize>)>);
+struct Open(Mutex<(usize, HashMap<Account, usize>)>);
 
 /// One connection's place; dropping it frees the place.
 struct Place {
     open: Arc<Open>,
-    uid: u32,
+    account: Account,
 }
 
 impl Place {
-    fn take(open: &Arc<Open>, uid: u32, most: usize, per_account: usize) -> Option<Self> {
+    fn take(open: &Arc<Open>, account: Account, most: usize, per_account: usize) -> Option<Self> {
         let mut counts = open.0.lock();
         let (all, accounts) = &mut *counts;
-        let own = accounts.get(&uid).copied().unwrap_or(0);
+        let own = accounts.get(&account).copied().unwrap_or(0);
         if *all >= most || own >= per_account {
             return None;
         }
         *all += 1;
-        accounts.insert(uid, own + 1);
+        accounts.insert(account.clone(), own + 1);
         drop(counts);
-        Some(Self { open: Arc::clone(open), uid })
+        Some(Self { open: Arc::clone(open), account })
     }
 }
 
@@ -207,10 +339,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.open.0.lock();
         counts.0 = counts.0.saturating_sub(1);
-        match counts.1.get_mut(&self.uid) {
+        match counts.1.get_mut(&self.account) {
             Some(own) if *own > 1 => *own -= 1,
             _ => {
-                counts.1.remove(&self.uid);
+                counts.1.remove(&self.account);
             }
         }
     }
@@ -223,13 +355,16 @@ const TURNED_AWAY_OF_ACCOUNT: usize = 8;
 /// How long that answer may take.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
+fn busy() -> ApiError {
+    let error = ApiError::new(ErrorCode::Busy, "too many connections");
+    error.hint("close some, or try again").retry_after(TURNING_AWAY.as_secs())
+}
+
 /// Answers a connection that has no place. It reads the call first, because a client expects no answer before that, and
 /// then until the end of the stream, because closing a socket with unread data discards the answer.
 async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
+    let (seconds, error) = (TURNING_AWAY.as_secs(), busy());
     // Strings and a number always serialise.
-    let seconds = TURNING_AWAY.as_secs();
-    let error =
-        ApiError::new(ErrorCode::Busy, "too many connections").hint("close some, or try again").retry_after(seconds);
     let (status, body) = (error.http_status(), serde_json::to_string(error.problem()).unwrap_or_default());
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: {seconds}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",

@@ -98,7 +98,8 @@ impl Scene {
         let site = Site::new(cluster, Authority::open(&ca, &KeyPlace::File).unwrap());
         let groups = BTreeSet::from(["oncall".to_owned()]);
         let alice = Person { name: "alice".parse().unwrap(), groups: groups.clone(), login: None };
-        let declared = Declared { name: alice.name.clone(), uids: vec![4000], groups, host_groups: false };
+        let declared =
+            Declared { name: alice.name.clone(), uids: vec![4000], identities: Vec::new(), groups, host_groups: false };
         static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
         let broker = Broker::new(Parts {
             opened,

@@ -13,7 +13,7 @@ use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::times::{Rates, Times};
 use crate::grant::{DaemonUser, GatewayUser, Impersonation};
-use crate::people::Declared;
+use crate::people::{Declared, Identity, Provider};
 
 use super::Config;
 
@@ -45,6 +45,8 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     pub(super) people: Vec<PersonFile>,
     pub(super) notify: Option<String>,
+    #[serde(default)]
+    pub(super) providers: Vec<ProviderFile>,
     pub(super) clusters: Vec<ClusterFile>,
 }
 
@@ -68,11 +70,30 @@ pub(super) struct RatesFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PersonFile {
     pub(super) name: PersonName,
+    #[serde(default)]
     pub(super) uids: Vec<u32>,
+    #[serde(default)]
+    pub(super) identities: Vec<IdentityFile>,
     #[serde(default)]
     pub(super) groups: BTreeSet<String>,
     #[serde(default)]
     pub(super) host_groups: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct IdentityFile {
+    pub(super) issuer: String,
+    pub(super) subject: String,
+}
+
+/// An identity provider whose people `jit-frontend` lets in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProviderFile {
+    pub(super) issuer: String,
+    #[serde(default)]
+    pub(super) groups: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -176,8 +197,21 @@ impl From<RatesFile> for Rates {
 
 impl From<PersonFile> for Declared {
     fn from(file: PersonFile) -> Self {
-        let PersonFile { name, uids, groups, host_groups } = file;
-        Self { name, uids, groups, host_groups }
+        let PersonFile { name, uids, identities, groups, host_groups } = file;
+        let identities = identities.into_iter().map(Identity::from).collect();
+        Self { name, uids, identities, groups, host_groups }
+    }
+}
+
+impl From<IdentityFile> for Identity {
+    fn from(IdentityFile { issuer, subject }: IdentityFile) -> Self {
+        Self { issuer, subject }
+    }
+}
+
+impl From<ProviderFile> for Provider {
+    fn from(ProviderFile { issuer, groups }: ProviderFile) -> Self {
+        Self { issuer, groups }
     }
 }
 

@@ -123,7 +123,21 @@ pub const KEYS: &[Key] = &[
          request, with whichever of them",
     ),
     key("people[].name", "a name", Presence::Must, "who it is, in every certificate and in the trail"),
-    key("people[].uids", "a list of numbers", Presence::Must, "every account of theirs; no two people share one"),
+    key(
+        "people[].uids",
+        "a list of numbers",
+        Presence::Default("[]"),
+        "every account of theirs; no two people share one",
+    ),
+    key(
+        "people[].identities",
+        "a list of maps",
+        Presence::Default("[]"),
+        "every identity of theirs at the providers below; no two people share one. Who has an account and an identity is \
+         one person, and answers their own request with neither",
+    ),
+    key("people[].identities[].issuer", "a URL", Presence::Must, "the provider, as its `issuer` below"),
+    key("people[].identities[].subject", "a text", Presence::Must, "who it is there: the claim `sub` of their tokens"),
     key("people[].groups", "a list of groups", Presence::Default("[]"), "the groups that they are in"),
     key(
         "people[].hostGroups",
@@ -137,6 +151,28 @@ pub const KEYS: &[Key] = &[
         Presence::May,
         "the account of `jit-notify`(8), which tells people what happens; mostly `jit-notify`. It may read who requests \
          what and who answers, at `notify.sock` beside `socket`. Without it nobody may",
+    ),
+    key(
+        "providers",
+        "a list of maps",
+        Presence::Default("[]"),
+        "identity providers whose people `jit-frontend`(8) lets in. With the first one the daemon needs the socket of \
+         `jitd-frontend.socket`",
+    ),
+    key(
+        "providers[].issuer",
+        "a URL that begins https://",
+        Presence::Must,
+        "the claim `iss` of its tokens, exactly; the same stands in the configuration of `jit-frontend`. Its people who are \
+         not declared above are named `NAME.TAG`, where the tag is a digest of issuer and subject, so that nobody gets \
+         another's name",
+    ),
+    key(
+        "providers[].groups",
+        "a list of groups",
+        Presence::Default("[]"),
+        "the groups that its people can be in, whatever `jit-frontend` says: groups of the policy, and of `auditors` and \
+         `admins` only if they are listed here too",
     ),
     key("clusters", "a list of maps", Presence::Must, "the clusters that access is given to, at least one"),
     key("clusters[].name", "a name of a-z 0-9 and -", Presence::Must, "what people call it when they ask"),
@@ -398,13 +434,18 @@ mod tests {
             assert_eq!(said(&format!("times.{path}")).parse(), Ok(time), "{path}");
         }
         for key in KEYS.iter().filter(|key| key.need == Presence::Must) {
-            assert!(key.path.starts_with("clusters") || key.path.starts_with("people[]"), "{}", key.path);
+            let is_of_a_list = ["people[]", "providers[]"].iter().any(|list| key.path.starts_with(list));
+            assert!(is_of_a_list || key.path.starts_with("clusters"), "{}", key.path);
         }
         let least: ConfigFile =
             serde_saphyr::from_str("clusters: [{name: prod, server: x, certificateAuthority: y}]").unwrap();
         assert!(
-            least.auditors.is_empty() && least.admins.is_empty() && least.people.is_empty() && !least.strict_people
+            least.auditors.is_empty()
+                && least.admins.is_empty()
+                && least.people.is_empty()
+                && least.providers.is_empty()
         );
+        assert!(!least.strict_people);
         assert!(serde_saphyr::from_str::<ConfigFile>("{}").is_err());
     }
 }

@@ -155,6 +155,8 @@ impl Config {
             ("rates", self.rates != new.rates),
             ("notify", self.notify != new.notify),
             ("clusters", self.clusters != new.clusters),
+            // Only whether there is a socket for them; which ones there are is reloaded.
+            ("providers", self.people.have_providers() != new.people.have_providers()),
         ];
         keys.into_iter().filter_map(|(key, is_other)| is_other.then_some(key)).collect()
     }
@@ -169,6 +171,12 @@ impl Config {
     #[must_use]
     pub fn notify_socket(&self) -> Option<PathBuf> {
         self.notify.is_some().then(|| self.socket.with_file_name("notify.sock"))
+    }
+
+    /// Where the front end connects, beside the users' socket; `None` if no identity provider is configured.
+    #[must_use]
+    pub fn frontend_socket(&self) -> Option<PathBuf> {
+        self.people.have_providers().then(|| self.socket.with_file_name("frontend.sock"))
     }
 
     /// The files that the daemon reads besides the configuration and the state folder: certificates, kubeconfigs, and what

@@ -13,10 +13,10 @@ use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::{ActingGateway, DaemonUser};
 use crate::hint::{Hint, page};
-use crate::people::{Declared, People};
+use crate::people::{Declared, People, Provider};
 use crate::placeholder;
 
-use super::file::{AccessFile, ClusterFile, ConfigFile, beside};
+use super::file::{AccessFile, ClusterFile, ConfigFile, ProviderFile, beside};
 use super::policy_files::strictly;
 use super::{ClusterConfig, Config, Fault, Faults, HostName, KubeconfigAt, NoHostName, PolicyFiles};
 
@@ -64,6 +64,7 @@ impl Config {
         faults.extend(written.sockets());
         let host = written.host().map_err(|fault| faults.push(fault)).ok();
         faults.extend(written.people());
+        faults.extend(written.providers());
         let (clusters, wrong) = written.clusters();
         let known = wrong.is_empty().then_some(&clusters);
         faults.extend(wrong);
@@ -85,7 +86,8 @@ impl Config {
                 people: People::new(
                     written.file.people.into_iter().map(Declared::from).collect(),
                     written.file.strict_people,
-                ),
+                )
+                .with_providers(written.file.providers.into_iter().map(Provider::from).collect()),
                 auditors: written.file.auditors,
                 admins: written.file.admins,
                 notify: written.file.notify,
@@ -160,7 +162,7 @@ impl Written<'_> {
 
     fn people(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let (mut names, mut uids) = (BTreeSet::new(), BTreeSet::new());
+        let (mut names, mut uids, mut identities) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for person in &self.file.people {
             if !names.insert(&person.name) {
                 let why = format!("person `{}` is declared twice", person.name);
@@ -169,8 +171,19 @@ impl Written<'_> {
             if person.name.is_root() {
                 faults.push(self.fault("person `root`: root is not a person, and the trail uses this name for root"));
             }
-            if person.uids.is_empty() {
-                faults.push(self.fault_with(format!("person `{}` has no uid", person.name), "`id -u` prints one"));
+            if person.uids.is_empty() && person.identities.is_empty() {
+                let why = format!("person `{}` has no uid and no identity", person.name);
+                faults.push(self.fault_with(why, "`id -u` prints a uid"));
+            }
+            for identity in &person.identities {
+                if !self.file.providers.iter().any(|provider| provider.issuer == identity.issuer) {
+                    let why = format!("person `{}`: `{}` is not under `providers`", person.name, identity.issuer);
+                    faults.push(self.fault_with(why, "write the issuer exactly as there"));
+                }
+                if !identities.insert(identity) {
+                    let why = format!("the identity `{}` belongs to two people", identity.subject);
+                    faults.push(self.fault_with(why, "an identity belongs to one person"));
+                }
             }
             for uid in &person.uids {
                 if *uid == 0 || *uid == 65534 {
@@ -181,6 +194,19 @@ impl Written<'_> {
                         self.fault_with(format!("uid {uid} belongs to two people"), "an account belongs to one person"),
                     );
                 }
+            }
+        }
+        faults
+    }
+
+    fn providers(&self) -> Vec<Fault> {
+        let (mut faults, mut issuers) = (Vec::new(), BTreeSet::new());
+        for ProviderFile { issuer, .. } in &self.file.providers {
+            if !issuer.starts_with("https://") {
+                faults.push(self.fault(format!("provider `{issuer}`: `issuer` must begin with https://")));
+            }
+            if !issuers.insert(issuer) {
+                faults.push(self.fault(format!("provider `{issuer}` is listed twice")));
             }
         }
         faults
@@ -314,7 +340,11 @@ people:
   - {name: alice, uids: [0]}
   - {name: alice, uids: []}
   - {name: bob, uids: [4001]}
-  - {name: carol, uids: [4001]}
+  - {name: carol, uids: [4001], identities: [{issuer: "https://id.example/", subject: "1"}]}
+providers:
+  - {issuer: "https://id.example", groups: [leads]}
+  - {issuer: "http://id.example"}
+  - {issuer: "https://id.example"}
 clusters:
   - {name: prod, server: "http://10.0.0.1", certificateAuthority: none.crt, key: {credential: .no}}
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, kubeconfig: none.yaml}
@@ -343,7 +373,10 @@ clusters:
             ("config.yaml", "person `alice`: uid 0"),
             ("config.yaml", "person `alice` is declared twice"),
             ("config.yaml", "person `alice` has no uid"),
+            ("config.yaml", "person `carol`: `https://id.example/` is not under `providers`"),
             ("config.yaml", "uid 4001 belongs to two people"),
+            ("config.yaml", "provider `http://id.example`: `issuer` must begin with https://"),
+            ("config.yaml", "provider `https://id.example` is listed twice"),
             ("config.yaml", "cluster `prod`: `server` must begin with https://"),
             ("config.yaml", "cluster `prod`: `key`: a credential's name"),
             ("none.crt", "No such file"),

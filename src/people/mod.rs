@@ -1,5 +1,5 @@
-//! The person behind a uid, and the groups of a person: the people that the configuration declares, then the host's name
-//! service.
+//! The person behind a uid or an identity at a provider, and the groups of a person: the people that the configuration
+//! declares, then the host's name service or the provider.
 //!
 //! The name service is queried for each call, so that leaving a group takes effect at once, on threads that nothing else
 //! uses, and never for the groups of a declared person unless `hostGroups` is set. Root is not a person, and neither is a
@@ -7,6 +7,7 @@
 //! grant that is collected.
 
 pub mod host;
+mod provider;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use futures::future::try_join_all;
 
 use self::host::{Account, Failed, GroupNames};
+use self::provider::Guests;
+pub use self::provider::{Guest, Identity, Provider};
 use crate::dependency::{Dependency, NoAnswer, Watched};
 use crate::grant::request::{Person, PersonName};
 use crate::hint::Hint;
@@ -30,6 +33,8 @@ pub struct Declared {
     pub name: PersonName,
     /// Every account of the person.
     pub uids: Vec<u32>,
+    /// Every identity of the person at a provider.
+    pub identities: Vec<Identity>,
     /// The person's groups, instead of the host's.
     pub groups: BTreeSet<String>,
     /// Whether the groups that the host lists for the accounts count too.
@@ -44,6 +49,8 @@ pub struct People {
     strict: bool,
     host: Dependency<Asked>,
     group_names: Arc<GroupNames>,
+    providers: Arc<[Provider]>,
+    guests: Arc<Guests>,
 }
 
 /// A query of the name service.
@@ -105,6 +112,12 @@ pub enum Unknown {
         /// The account that the name service finds by the name.
         other: u32,
     },
+    /// The caller came from an identity provider that the configuration does not have.
+    #[error("`{0}` is not a provider of this daemon's configuration")]
+    NoProvider(String),
+    /// The name of a provider's person is another person's already.
+    #[error("the name `{0}` belongs to another person")]
+    NameTaken(PersonName),
     /// The account's name cannot be a person's name.
     #[error("the account name `{0}` cannot be used: it is root's, or does not have 1 to 255 bytes")]
     OddName(String),
@@ -134,6 +147,10 @@ impl Hint for Unknown {
             Self::NotDeclared(_) => {
                 "`strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
             }
+            Self::NoProvider(_) => "an administrator can add it under `providers` in config.yaml",
+            Self::NameTaken(_) => {
+                "an administrator can declare the person, with the identity, under `people` in config.yaml"
+            }
             Self::NameService(error) => return error.hint(),
             Self::Silent(_) => "try again; `getent passwd` shows whether the name service works",
         };
@@ -162,14 +179,28 @@ impl People {
             strict,
             host: Dependency::new("host's name service", AT_ONCE, ANSWERS_WITHIN),
             group_names: Arc::default(),
+            providers: Arc::default(),
+            guests: Arc::default(),
         }
     }
 
-    /// The same people, with the threads of `before` for the name service: if it hangs, a reload does not give it more
-    /// threads.
+    /// The same people, and those of these identity providers.
+    #[must_use]
+    pub fn with_providers(self, providers: Vec<Provider>) -> Self {
+        Self { providers: providers.into(), ..self }
+    }
+
+    /// Whether people of any identity provider are known.
+    #[must_use]
+    pub fn have_providers(&self) -> bool {
+        !self.providers.is_empty()
+    }
+
+    /// The same people, with what `before` has: the threads for the name service, because a reload must not give more of them
+    /// to one that hangs, and what providers said about the people who logged in.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
-        Self { host: before.host.clone(), ..self }
+        Self { host: before.host.clone(), guests: Arc::clone(&before.guests), ..self }
     }
 
     /// The person behind `uid`.
@@ -205,14 +236,63 @@ impl People {
     /// # Errors
     /// [`Unknown`], with what to do about it.
     pub async fn by_name(&self, name: &PersonName) -> Result<Person, Unknown> {
+        let guest = self.guests.of(name);
         if let Some(declared) = self.declared.iter().find(|declared| declared.name == *name) {
-            return self.of_declared(declared).await;
+            // Another identity of theirs may have been declared since, or this one no longer.
+            return match guest.filter(|guest| declared.identities.contains(&guest.identity)) {
+                Some(guest) => self.by_identity(&guest).await,
+                None => self.of_declared(declared).await,
+            };
+        }
+        if let Some(guest) = guest {
+            let person = self.by_identity(&guest).await?;
+            return if person.name == *name { Ok(person) } else { Err(Unknown::NoSuchName(name.to_string())) };
         }
         let account = name.account();
         match self.ask(Asked::Name(name.clone()), !self.strict, move || host::account_named(&account)).await? {
             Some(found) => self.of_account(found),
             None => Err(Unknown::NoSuchName(name.to_string())),
         }
+    }
+
+    /// The person of an identity at a provider, with the groups that count now. `introduce` has to come first.
+    ///
+    /// # Errors
+    /// [`Unknown`], with what to do about it.
+    pub async fn by_identity(&self, guest: &Guest) -> Result<Person, Unknown> {
+        let provider = self.providers.iter().find(|provider| provider.issuer == guest.identity.issuer);
+        let provider = provider.ok_or_else(|| Unknown::NoProvider(guest.identity.issuer.clone()))?;
+        if let Some(declared) = self.declared.iter().find(|declared| declared.identities.contains(&guest.identity)) {
+            let mut person = self.of_declared(declared).await?;
+            person.groups.extend(provider.groups_of(guest));
+            return Ok(person);
+        }
+        let name = guest.undeclared_name()?;
+        if self.strict {
+            return Err(Unknown::NotDeclared(name.to_string()));
+        }
+        if self.declared.iter().any(|declared| declared.name == name) {
+            return Err(Unknown::NameTaken(name));
+        }
+        Ok(Person { name, groups: provider.groups_of(guest), login: None })
+    }
+
+    /// Takes down what a provider said about a person who has logged in, and finds the person.
+    ///
+    /// # Errors
+    /// [`Unknown`]; [`Unknown::NameTaken`] if the name is an account's of this host, or another identity has it.
+    pub async fn introduce(&self, guest: Guest) -> Result<Person, Unknown> {
+        let person = self.by_identity(&guest).await?;
+        let is_declared = self.declared.iter().any(|declared| declared.name == person.name);
+        if !is_declared {
+            let account = person.name.account();
+            let asked = Asked::Name(person.name.clone());
+            if self.ask(asked, false, move || host::account_named(&account)).await?.is_some() {
+                return Err(Unknown::NameTaken(person.name));
+            }
+        }
+        self.guests.remember(&person.name, guest, is_declared)?;
+        Ok(person)
     }
 
     /// Shows whether the name service answers.
@@ -277,6 +357,9 @@ impl People {
             // All uids of a declared person are listed, so this account belongs to somebody else with the same name.
             return Err(Unknown::Unlisted { name: name.to_string(), uid: account.uid });
         }
+        if self.guests.of(&name).is_some() {
+            return Err(Unknown::NameTaken(name));
+        }
         Ok(Person { name, groups, login: None })
     }
 }
@@ -285,14 +368,60 @@ impl People {
 mod tests {
     use super::*;
 
+    fn identity(subject: &str) -> Identity {
+        Identity { issuer: "https://id.example".to_owned(), subject: subject.to_owned() }
+    }
+
+    fn guest(subject: &str, name: &str, groups: &[&str]) -> Guest {
+        let groups = groups.iter().map(ToString::to_string).collect();
+        Guest { identity: identity(subject), name: name.parse().unwrap(), groups }
+    }
+
     fn people(strict: bool) -> People {
         let alice = Declared {
             name: "alice".parse().unwrap(),
             uids: vec![4001, 4002],
+            identities: vec![identity("1")],
             groups: ["oncall".to_owned()].into(),
             host_groups: false,
         };
-        People::new(vec![alice], strict)
+        let corp = Provider { issuer: "https://id.example".to_owned(), groups: ["payments-leads".to_owned()].into() };
+        People::new(vec![alice], strict).with_providers(vec![corp])
+    }
+
+    #[tokio::test]
+    async fn a_declared_identity_is_the_declared_person() {
+        let people = people(true);
+        let alice = people.introduce(guest("1", "mallory", &["payments-leads", "admins"])).await.unwrap();
+        assert_eq!(alice.name.as_str(), "alice");
+        assert_eq!(alice.groups, ["oncall".to_owned(), "payments-leads".to_owned()].into());
+        assert_eq!(people.by_name(&alice.name).await.unwrap(), alice);
+        let elsewhere = Identity { issuer: "https://other.example".to_owned(), subject: "1".to_owned() };
+        let stranger = Guest { identity: elsewhere, ..guest("1", "alice", &[]) };
+        assert!(matches!(people.introduce(stranger).await, Err(Unknown::NoProvider(_))));
+    }
+
+    #[tokio::test]
+    async fn an_undeclared_identity_is_nobody_elses_name() {
+        let people = people(false);
+        let alice = people.introduce(guest("2", "alice", &["payments-leads"])).await.unwrap();
+        assert!(alice.name.as_str().starts_with("alice."), "{}", alice.name);
+        assert_eq!(people.by_name(&alice.name).await.unwrap().groups, ["payments-leads".to_owned()].into());
+        // The provider says something else at the next login.
+        people.introduce(guest("2", "alice", &[])).await.unwrap();
+        assert_eq!(people.by_name(&alice.name).await.unwrap().groups, BTreeSet::new());
+        let strict = self::people(true).introduce(guest("2", "alice", &["payments-leads"])).await;
+        assert!(matches!(strict, Err(Unknown::NotDeclared(_))));
+    }
+
+    #[tokio::test]
+    async fn a_reload_forgets_no_one_and_maps_anew() {
+        let before = people(false);
+        let alice = before.introduce(guest("2", "alice", &["payments-leads"])).await.unwrap();
+        let without = People::new(Vec::new(), false).after(&before);
+        assert!(matches!(without.by_name(&alice.name).await, Err(Unknown::NoProvider(_))));
+        let after = people(false).after(&before);
+        assert_eq!(after.by_name(&alice.name).await.unwrap(), alice);
     }
 
     #[tokio::test]
@@ -319,6 +448,7 @@ mod tests {
         let oncall = Declared {
             name: "alice".parse().unwrap(),
             uids: vec![1, 3_999_999],
+            identities: Vec::new(),
             groups: ["oncall".to_owned()].into(),
             host_groups: true,
         };

@@ -35,6 +35,7 @@ mod entitlements;
 mod exact;
 mod extend;
 mod firstrun;
+mod frontend;
 mod gateway;
 mod gateway_clients;
 mod gateway_failures;

@@ -89,7 +89,7 @@ pub(crate) fn people() -> People {
     let lost = world(|world| world.lost);
     let declared = names.into_iter().zip(4000..).map(|(name, uid)| {
         let name: PersonName = name.parse().unwrap();
-        Declared { groups: groups_of(&name, lost), name, uids: vec![uid], host_groups: false }
+        Declared { groups: groups_of(&name, lost), name, uids: vec![uid], identities: Vec::new(), host_groups: false }
     });
     People::new(declared.collect(), true)
 }

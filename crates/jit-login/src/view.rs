@@ -385,7 +385,10 @@ fn decision(grant: &GrantView) -> String {
         line("", &format!("needs {needed} by {}", clock(extension.pending_until)));
     }
     for came_in in &grant.came_in_as {
-        line("warning", &paint(&came_in_line(came_in), RED));
+        match came_in.issuer {
+            Some(_) => line("login", &came_in_line(came_in)),
+            None => line("warning", &paint(&came_in_line(came_in), RED)),
+        }
     }
     if let Some(changed) = &grant.role_changed {
         line("warning", &paint(&safe(changed), RED));
@@ -459,6 +462,9 @@ fn decision(grant: &GrantView) -> String {
 /// `bob logged in as carol, login uid 1003`, `bob has a login that cannot be determined`
 fn came_in_line(came_in: &CameInView) -> String {
     let login = came_in.login.as_deref().map_or("an unknown account".to_owned(), safe_name);
+    if let (Some(issuer), Some(subject)) = (&came_in.issuer, &came_in.subject) {
+        return format!("{} logged in at {} as {}", safe_name(&came_in.who), safe(issuer), safe_name(subject));
+    }
     match came_in.login_uid {
         Some(uid) => format!("{} logged in as {login}, login uid {uid}", safe_name(&came_in.who)),
         None => format!("{} has a login that cannot be determined", safe_name(&came_in.who)),
@@ -796,9 +802,12 @@ fn request_sentence(ask: &Value) -> Option<String> {
     Some(safe(&format!("{access} in {place} {cluster}, for {window}: {reason}")))
 }
 
-/// `bob`, `bob (came in as carol, 1003)`, `bob (login uid 1003)`, `bob (login unknown)`
+/// `bob`, `bob (came in as carol, 1003)`, `bob (login uid 1003)`, `bob (login unknown)`, `bob (at https://id.example)`
 fn author(by: &Value, login: &Value) -> String {
     let part = |name: &str| login.get(name).filter(|value| !value.is_null()).map(plain);
+    if let Some(issuer) = login.pointer("/provider/issuer") {
+        return format!("{} (at {})", plain(by), plain(issuer));
+    }
     match (part("uid"), part("person")) {
         (None, _) if part("unknown").is_some() => format!("{} (login unknown)", plain(by)),
         (None, _) => plain(by),

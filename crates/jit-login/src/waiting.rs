@@ -129,7 +129,9 @@ mod tests {
         let who = |name: &str, group: &str| WhoamiView {
             name: name.to_owned(),
             groups: vec![group.to_owned()],
-            uid: 1000,
+            uid: Some(1000),
+            issuer: None,
+            subject: None,
             host: "bastion1".to_owned(),
             draining: None,
         };

@@ -50,8 +50,15 @@ pub struct WhoamiView {
     pub name: String,
     /// All groups of the person.
     pub groups: Vec<String>,
-    /// The uid that connected to the socket.
-    pub uid: u32,
+    /// The uid that connected to the socket; absent for a person of an identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The identity provider at which the person logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Who the person is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The daemon's host.
     pub host: String,
     /// The drain in force.

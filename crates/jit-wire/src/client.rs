@@ -762,7 +762,7 @@ mod tests {
         assert_eq!(client.whoami().await.unwrap().name, "alice");
         let error = client.show("abcd").await.unwrap_err();
         assert!(matches!(error, ClientError::Problem(problem) if problem.code == "no-such-grant"));
-        assert_eq!(client.whoami().await.unwrap().uid, 7);
+        assert_eq!(client.whoami().await.unwrap().uid, Some(7));
     }
 
     #[tokio::test]

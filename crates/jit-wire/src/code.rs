@@ -83,6 +83,22 @@ codes! {
     UnknownCaller: "unknown-caller", 403, Refused;
     /// The route is available on the admin socket only.
     WrongDoor: "wrong-door", 403, Refused;
+    /// A person of an identity provider would get another person's name.
+    NameTaken: "name-taken", 409, Refused;
+    /// The client has no session at the front end.
+    SessionRequired: "session-required", 401, Refused;
+    /// The ID token failed a check.
+    TokenRefused: "token-refused", 401, Refused;
+    /// The ID token has expired.
+    TokenExpired: "token-expired", 401, Refused;
+    /// Another key has opened a session with the ID token.
+    TokenUsed: "token-used", 401, Refused;
+    /// The ID token lacks a claim that the rule of its provider requires, or one has the wrong form.
+    ClaimsUnusable: "claims-unusable", 403, Refused;
+    /// The front end cannot get the keys of the identity provider.
+    ProviderUnreachable: "provider-unreachable", 503, Failed;
+    /// The front end cannot reach the daemon.
+    DaemonUnreachable: "daemon-unreachable", 503, Failed;
     /// One account calls too often.
     RateLimited: "rate-limited", 429, Failed;
     /// Too many connections are open.
@@ -215,6 +231,14 @@ mod tests {
             ("ambiguous-id", 409, 2),
             ("unknown-caller", 403, 4),
             ("wrong-door", 403, 4),
+            ("name-taken", 409, 4),
+            ("session-required", 401, 4),
+            ("token-refused", 401, 4),
+            ("token-expired", 401, 4),
+            ("token-used", 401, 4),
+            ("claims-unusable", 403, 4),
+            ("provider-unreachable", 503, 1),
+            ("daemon-unreachable", 503, 1),
             ("rate-limited", 429, 1),
             ("busy", 503, 1),
             ("busy", 408, 1),

@@ -511,7 +511,7 @@ pub struct ExtensionView {
     pub agreed: Vec<String>,
 }
 
-/// A person who acts with another account than the one that logged in.
+/// A person who acts with another account than the one that logged in, or who logged in at an identity provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CameInView {
@@ -523,6 +523,12 @@ pub struct CameInView {
     /// The owner of that account: a person, or `root`; absent if it belongs to no known person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
+    /// The identity provider at which they logged in, instead of with an account of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Who they are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 impl CameInView {
@@ -533,7 +539,9 @@ impl CameInView {
             Some(person) => Some(person.to_string()),
             None => (login.uid() == Some(0)).then(|| "root".to_owned()),
         };
-        Some(Self { who: who.to_string(), login_uid: login.uid(), login: whose })
+        let (issuer, subject) =
+            login.identity().map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned())).unzip();
+        Some(Self { who: who.to_string(), login_uid: login.uid(), login: whose, issuer, subject })
     }
 }
 

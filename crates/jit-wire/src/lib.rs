@@ -16,6 +16,7 @@ mod entitlement;
 mod explain;
 pub mod feed;
 mod filter;
+pub mod frontend;
 mod grant;
 pub mod kept;
 pub mod notice;

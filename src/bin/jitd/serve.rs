@@ -175,7 +175,7 @@ async fn take_up(broker: &Broker, read: Config) -> Result<(), String> {
 /// The sockets on which the daemon serves.
 struct Doors {
     doors: Vec<(Listener, UnixListener)>,
-    /// The sockets of the gateway and of jit-notify, where they are configured.
+    /// The sockets of the gateway, of jit-notify and of the front end, where they are configured.
     feeds: Feeds,
     /// The socket for people.
     path: PathBuf,
@@ -193,11 +193,15 @@ const USERS_GROUP: &str = "jit-users";
 /// The host's account that the gateway runs as, and its group, whose members may open the gateway's socket.
 const GATEWAY: &str = "jit-gateway";
 
+/// The same for the front end.
+const FRONTEND: &str = "jit-frontend";
+
 /// The sockets that systemd passed, or else our own. If systemd opens one of them, it has to open all of them: the unit does
 /// not allow the daemon to create files next to them.
 fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
-    let [gateway, notify] = [service::FEED, service::NOTIFY].map(|name| sockets.take(name));
+    let [gateway, notify, frontend] =
+        [service::FEED, service::NOTIFY, service::FRONTEND].map(|name| sockets.take(name));
     let followers = [
         Follower { account: Some(GATEWAY), path: config.feed_socket(), handed: gateway?, unit: "jitd-feed.socket" },
         Follower {
@@ -205,6 +209,12 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
             path: config.notify_socket(),
             handed: notify?,
             unit: "jitd-notify.socket",
+        },
+        Follower {
+            account: Some(FRONTEND),
+            path: config.frontend_socket(),
+            handed: frontend?,
+            unit: "jitd-frontend.socket",
         },
     ];
     let (users, operators) = match (users, operators) {
@@ -216,8 +226,8 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
             let doors = vec![(Listener::Users, users), (Listener::Operators, operators)];
             let mut ours = vec![config.socket.clone(), config.admin_socket.clone()];
             ours.extend(followers.iter().filter_map(|follower| follower.path.clone()));
-            let [gateway, notify] = followers.map(Follower::listen);
-            let feeds = Feeds { gateway: gateway?, notify: notify? };
+            let [gateway, notify, frontend] = followers.map(Follower::listen);
+            let feeds = Feeds { gateway: gateway?, notify: notify?, frontend: frontend? };
             return Ok(Doors { doors, feeds, path: config.socket.clone(), ours });
         }
         (Some(users), operators) => (users, operators),
@@ -233,8 +243,8 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     if operators.is_none() {
         tracing::warn!("systemd passed no admin socket; hint: `systemctl enable --now jitd-admin.socket`");
     }
-    let [gateway, notify] = followers.map(Follower::handed_over);
-    let feeds = Feeds { gateway: gateway?, notify: notify? };
+    let [gateway, notify, frontend] = followers.map(Follower::handed_over);
+    let feeds = Feeds { gateway: gateway?, notify: notify?, frontend: frontend? };
     let path = users.path.clone();
     let handed =
         [(Listener::Users, &config.socket, Some(users)), (Listener::Operators, &config.admin_socket, operators)];

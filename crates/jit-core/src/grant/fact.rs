@@ -160,6 +160,7 @@ impl TryFrom<AuthorFields> for Author {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::ProviderLogin;
     use super::*;
 
     fn line(author: &str) -> String {
@@ -174,6 +175,15 @@ mod tests {
         let login = Some(Login::Account { uid: 1003, person: Some(name.clone()) });
         let root = Operator { name: PersonName::root(), uid: 0, login: login.clone() };
         let unknown = Login::Account { uid: 4, person: None };
+        let provider = Login::Provider(Box::new(ProviderLogin {
+            issuer: "https://id.example".to_owned(),
+            subject: "42".to_owned(),
+            acr: Some("2".to_owned()),
+            amr: vec!["otp".to_owned()],
+            auth_time: Some("2027-01-15T07:59:00Z".parse().unwrap()),
+            key_id: Some("k1".to_owned()),
+            token_sha256: "ab".to_owned(),
+        }));
         for (author, written) in [
             (Author::Daemon, ""),
             (Author::Person { name: name.clone(), login: None }, r#","by":"carol""#),
@@ -181,6 +191,13 @@ mod tests {
             (
                 Author::Person { name: name.clone(), login: Some(Login::Unknowable) },
                 r#","by":"carol","login":{"unknown":true}"#,
+            ),
+            (
+                Author::Person { name: name.clone(), login: Some(provider) },
+                concat!(
+                    r#","by":"carol","login":{"provider":{"issuer":"https://id.example","subject":"42","acr":"2","#,
+                    r#""amr":["otp"],"authTime":"2027-01-15T07:59:00Z","keyId":"k1","tokenSha256":"ab"}}"#
+                ),
             ),
             (
                 Author::Operator(Operator { name, uid: 1003, login: None }),
@@ -209,6 +226,11 @@ mod tests {
             ),
             (r#","login":{"uid":4},"operator":{"name":"root","uid":0}"#, "`login` and `operator` exclude each other"),
             (r#","by":"carol","login":{}"#, "a login has a `uid`, or is `unknown`"),
+            (
+                r#","by":"carol","login":{"uid":4,"provider":{"issuer":"i","subject":"s","tokenSha256":"t"}}"#,
+                "a login has a `uid`, or is `unknown`",
+            ),
+            (r#","by":"carol","login":{"provider":{"issuer":"i","subject":"s","name":"n"}}"#, "unknown field `name`"),
             (r#","by":"carol","login":{"uid":4,"unknown":true}"#, "a login has a `uid`, or is `unknown`"),
             (r#","by":"system:admin""#, "a name is an account's"),
         ] {

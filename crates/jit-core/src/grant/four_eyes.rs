@@ -58,6 +58,7 @@ pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(
         }
         Some(Login::Account { person: Some(login), .. }) => format!("`{name}` logged in as `{login}`"),
         Some(Login::Account { uid, person: None }) => format!("`{name}` logged in with uid {uid}"),
+        Some(Login::Provider(login)) => format!("`{name}` logged in at {} as `{}`", login.issuer, login.subject),
         None | Some(Login::Unknowable) => format!("`{name}` has no known login"),
     };
     let requester = as_whom(&grant.requester, grant.requester_login.as_ref());

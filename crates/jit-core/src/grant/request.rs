@@ -64,6 +64,33 @@ pub enum Login {
     /// The kernel records logins, but this one could not be read: the caller had exited, or is hidden from the daemon.
     /// It might be anybody's.
     Unknowable,
+    /// At an identity provider; the caller came through `jit-frontend`.
+    Provider(Box<ProviderLogin>),
+}
+
+/// What the ID token of a login said, as `jit-frontend` verified it. The token itself is never kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderLogin {
+    /// The provider (`iss`). With the subject it is the person's identity: two logins are one person's exactly if both
+    /// are equal, byte by byte.
+    pub issuer: String,
+    /// The person at the provider (`sub`).
+    pub subject: String,
+    /// How the person proved who they are, in the provider's words (`acr`, OpenID Connect Core 1.0 section 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// The methods of that proof (`amr`, RFC 8176).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// When the person proved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<Timestamp>,
+    /// The provider's key that signed the token (`kid`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// SHA-256 of the token, hex.
+    pub token_sha256: String,
 }
 
 impl Login {
@@ -72,7 +99,7 @@ impl Login {
     pub fn uid(&self) -> Option<u32> {
         match self {
             Self::Account { uid, .. } => Some(*uid),
-            Self::Unknowable => None,
+            Self::Unknowable | Self::Provider(_) => None,
         }
     }
 
@@ -81,12 +108,21 @@ impl Login {
     pub fn person(&self) -> Option<&PersonName> {
         match self {
             Self::Account { person, .. } => person.as_ref(),
-            Self::Unknowable => None,
+            Self::Unknowable | Self::Provider(_) => None,
+        }
+    }
+
+    /// Issuer and subject, if the login was at an identity provider.
+    #[must_use]
+    pub fn identity(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Provider(login) => Some((&login.issuer, &login.subject)),
+            Self::Account { .. } | Self::Unknowable => None,
         }
     }
 }
 
-/// The JSON form of a login: `{"uid":1003,"person":"carol"}`, or `{"unknown":true}`.
+/// The JSON form of a login: `{"uid":1003,"person":"carol"}`, `{"unknown":true}` or `{"provider":{"issuer":…}}`.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LoginFields {
@@ -96,13 +132,17 @@ struct LoginFields {
     person: Option<PersonName>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unknown: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider: Option<Box<ProviderLogin>>,
 }
 
 impl From<Login> for LoginFields {
     fn from(login: Login) -> Self {
+        let none = Self { uid: None, person: None, unknown: false, provider: None };
         match login {
-            Login::Account { uid, person } => Self { uid: Some(uid), person, unknown: false },
-            Login::Unknowable => Self { uid: None, person: None, unknown: true },
+            Login::Account { uid, person } => Self { uid: Some(uid), person, ..none },
+            Login::Unknowable => Self { unknown: true, ..none },
+            Login::Provider(login) => Self { provider: Some(login), ..none },
         }
     }
 }
@@ -111,18 +151,24 @@ impl TryFrom<LoginFields> for Login {
     type Error = &'static str;
     fn try_from(fields: LoginFields) -> Result<Self, Self::Error> {
         match fields {
-            LoginFields { uid: Some(uid), person, unknown: false } => Ok(Self::Account { uid, person }),
-            LoginFields { uid: None, person: None, unknown: true } => Ok(Self::Unknowable),
-            _ => Err("a login has a `uid`, or is `unknown`"),
+            LoginFields { uid: Some(uid), person, unknown: false, provider: None } => Ok(Self::Account { uid, person }),
+            LoginFields { uid: None, person: None, unknown: true, provider: None } => Ok(Self::Unknowable),
+            LoginFields { uid: None, person: None, unknown: false, provider: Some(login) } => Ok(Self::Provider(login)),
+            _ => Err("a login has a `uid`, or is `unknown`, or has a `provider`"),
         }
     }
 }
 
 impl Person {
     /// Whether both may be the same human: they are the same person, one logged in as the other, or both logged in as
-    /// the same person.
+    /// the same person or with the same identity at a provider.
     #[must_use]
     pub fn may_be(&self, other: &PersonName, login: Option<&Login>) -> bool {
+        // Somebody who was declared between the two acts has two names.
+        let identity = self.login.as_ref().and_then(Login::identity);
+        if identity.is_some() && identity == login.and_then(Login::identity) {
+            return true;
+        }
         let ours = [Some(&self.name), self.login.as_ref().and_then(Login::person)];
         let theirs = [Some(other), login.and_then(Login::person)];
         ours.iter().flatten().any(|name| theirs.iter().flatten().any(|other| name == other))
@@ -486,6 +532,8 @@ impl Window {
     pub const QUARTER_OF_AN_HOUR: Self = Self(900);
     /// One hour.
     pub const HOUR: Self = Self(3600);
+    /// Eight hours.
+    pub const EIGHT_HOURS: Self = Self(8 * 3600);
     /// A day, the maximum.
     pub const DAY: Self = Self(86_400);
 }

@@ -10,7 +10,9 @@ use super::digest;
 use super::glass::{self, Verdict};
 use super::policy::{self, Circumstances, Decision, Labels, Policy, Terms, Usage};
 use super::refusal::{Code, Refusal};
-use super::request::{Access, AccessRequest, KeyHash, Login, Namespace, Namespaces, Person, PersonName, Scope};
+use super::request::{
+    Access, AccessRequest, KeyHash, Login, Namespace, Namespaces, Person, PersonName, ProviderLogin, Scope,
+};
 use super::*;
 use crate::rbac::risk::{self, Assessment};
 use crate::rbac::role::{ResolvedRole, Rule};
@@ -491,6 +493,33 @@ fn one_login_is_one_person() {
         let grant = requested(2).apply(&by_person(&bob, 0, event)).unwrap();
         assert_eq!(may_approve(&grant, &logged_in("carol", second), 2), Err(Code::AlreadyAgreed));
         assert!(may_approve(&grant, &logged_in("erin", "erin"), 2).is_ok());
+    }
+}
+
+/// A person of an identity provider is known by issuer and subject, whatever name each login had.
+#[test]
+fn one_identity_at_a_provider_is_one_person() {
+    let logged_in = |name: &str, issuer: &str, subject: &str| Person {
+        login: Some(Login::Provider(Box::new(ProviderLogin {
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            acr: None,
+            amr: Vec::new(),
+            auth_time: None,
+            key_id: None,
+            token_sha256: String::new(),
+        }))),
+        ..person(name, &["leads"])
+    };
+    let asked = Grant { requester_login: logged_in("alice", "https://id.example", "1").login, ..requested(2) };
+    for (approver, expected) in [
+        (logged_in("bob", "https://id.example", "1"), Some(Code::SelfApproval)),
+        (logged_in("alice", "https://other.example", "7"), Some(Code::SelfApproval)),
+        (person("alice", &["leads"]), Some(Code::SelfApproval)),
+        (logged_in("bob", "https://id.example", "2"), None),
+        (logged_in("bob", "https://other.example", "1"), None),
+    ] {
+        assert_eq!(may_approve(&asked, &approver, 1).err(), expected, "{approver:?}");
     }
 }
 

@@ -1,0 +1,131 @@
+//! People of identity providers: which person an identity is, and which of its groups count.
+//!
+//! An identity is a provider's issuer and subject, byte by byte; names change hands, and everybody may choose theirs at some
+//! providers. A declared identity is that declared person. Any other one is named `NAME.TAG`: the tag is a digest of the
+//! identity, so two people have two names, whatever their provider calls them, and no table of names has to be kept. Only
+//! groups that the configuration lists for the provider count. The rest of `people` calls this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parking_lot::Mutex;
+
+use super::Unknown;
+use crate::grant::digest::sha256_hex;
+use crate::grant::request::PersonName;
+
+/// An identity provider of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// The issuer, exactly as in its tokens.
+    pub issuer: String,
+    /// The groups that its people can be in, by their exact names.
+    pub groups: BTreeSet<String>,
+}
+
+/// A person at an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// The issuer.
+    pub issuer: String,
+    /// The subject.
+    pub subject: String,
+}
+
+/// What the front end said about a person who logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guest {
+    /// Who it is.
+    pub identity: Identity,
+    /// What the person is called there.
+    pub name: PersonName,
+    /// The groups, as the front end maps them.
+    pub groups: Vec<String>,
+}
+
+impl Provider {
+    /// The groups of a guest that count.
+    pub(super) fn groups_of(&self, guest: &Guest) -> BTreeSet<String> {
+        guest.groups.iter().filter(|group| self.groups.contains(*group)).cloned().collect()
+    }
+}
+
+impl Guest {
+    /// The name of a person whom the configuration does not declare.
+    ///
+    /// # Errors
+    /// [`Unknown::OddName`].
+    pub(super) fn undeclared_name(&self) -> Result<PersonName, Unknown> {
+        let Identity { issuer, subject } = &self.identity;
+        let digest = sha256_hex(format!("{issuer}\0{subject}").as_bytes());
+        let tag = digest.get(..TAG).unwrap_or_default();
+        let odd = |_| Unknown::OddName(self.name.as_str().chars().take(LONGEST_SHOWN).collect());
+        format!("{}.{tag}", self.name).parse().map_err(odd)
+    }
+}
+
+/// Hex digits of the tag: 40 bits. Nobody chooses a subject, so a second one with the same tag is not found by trying.
+const TAG: usize = 10;
+
+/// How much of a name an error shows, in characters.
+const LONGEST_SHOWN: usize = 64;
+
+/// How many people are remembered; who is forgotten is asked for at the next login.
+const REMEMBERED: usize = 10_000;
+
+/// What the providers said last about the people who logged in since the daemon started. A request's approvers are looked
+/// up here when it is collected: who is not known is no approver.
+#[derive(Debug, Default)]
+pub(super) struct Guests(Mutex<BTreeMap<PersonName, Guest>>);
+
+impl Guests {
+    /// Remembers what was said, instead of what was said before.
+    ///
+    /// # Errors
+    /// [`Unknown::NameTaken`] if the name belongs to another identity.
+    pub(super) fn remember(&self, name: &PersonName, guest: Guest, is_declared: bool) -> Result<(), Unknown> {
+        let mut guests = self.0.lock();
+        match guests.get(name) {
+            Some(known) if known.identity != guest.identity && !is_declared => {
+                return Err(Unknown::NameTaken(name.clone()));
+            }
+            None if guests.len() >= REMEMBERED => _ = guests.pop_first(),
+            _ => {}
+        }
+        guests.insert(name.clone(), guest);
+        Ok(())
+    }
+
+    /// What was said last about the person of this name.
+    pub(super) fn of(&self, name: &PersonName) -> Option<Guest> {
+        self.0.lock().get(name).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest(subject: &str, name: &str, groups: &[&str]) -> Guest {
+        let identity = Identity { issuer: "https://id.example".to_owned(), subject: subject.to_owned() };
+        let groups = groups.iter().map(ToString::to_string).collect();
+        Guest { identity, name: name.parse().unwrap(), groups }
+    }
+
+    #[test]
+    fn only_groups_that_are_listed_for_the_provider_count() {
+        let corp = Provider { issuer: "https://id.example".to_owned(), groups: ["payments-leads".to_owned()].into() };
+        let groups = ["payments-leads", "payments-leads ", "Payments-Leads", "admins", "auditors", ""];
+        assert_eq!(corp.groups_of(&guest("1", "alice", &groups)), corp.groups);
+    }
+
+    #[test]
+    fn two_people_have_two_names_whatever_their_provider_calls_them() {
+        let name = |subject, called| guest(subject, called, &[]).undeclared_name().unwrap().to_string();
+        let alice = name("1", "alice@corp");
+        assert!(alice.starts_with("alice@corp.") && alice.len() == 21, "{alice}");
+        assert_ne!(alice, name("2", "alice@corp"));
+        assert_eq!(alice, name("1", "alice@corp"));
+        let long = guest("1", &"x".repeat(250), &[]).undeclared_name();
+        assert!(matches!(long, Err(Unknown::OddName(_))), "{long:?}");
+    }
+}

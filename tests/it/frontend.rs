@@ -1,0 +1,234 @@
+//! The socket of `jit-frontend`: who is introduced there is a person, and nobody else's.
+//!
+//! The test stands in the place of the front end, as root, which may connect. `crates/jit-frontend` has its own tests.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use jit_wire::frontend::{FromDaemon, Introduction, VERSION};
+use jitd::grant::request::ProviderLogin;
+use serde_json::{Value, json};
+
+use crate::bastion::{ALICE, Access, BOB, Bastion, DAVE, ERIN, Key, Options, ROOT, path};
+use crate::plane::{Admin, Answer, Plane, until};
+
+const ISSUER: &str = "https://id.example/realms/corp";
+
+const CONFIG: &str = r#"
+providers: [{issuer: "https://id.example/realms/corp", groups: [payments-oncall, payments-leads]}]
+"#;
+
+fn bastion() -> Bastion<'static> {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { config: CONFIG.to_owned(), ..Options::default() });
+    let identity = format!("name: alice, identities: [{{issuer: \"{ISSUER}\", subject: alice-at-corp}}], uids");
+    bastion.rewrite_config("name: alice, uids", &identity);
+    bastion.serve();
+    bastion
+}
+
+fn introduction(subject: &str, groups: &[&str]) -> Introduction {
+    Introduction {
+        version: VERSION,
+        login: ProviderLogin {
+            issuer: ISSUER.to_owned(),
+            subject: subject.to_owned(),
+            acr: Some("2".to_owned()),
+            amr: vec!["otp".to_owned()],
+            auth_time: None,
+            key_id: Some("k1".to_owned()),
+            token_sha256: "ab".repeat(32),
+        },
+        name: format!("{subject}@corp").parse().unwrap(),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        until: now() + jiff::SignedDuration::from_hours(1),
+        address: "192.0.2.7:50000".to_owned(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the front end has a clock")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// A connection of the front end.
+struct Wire(UnixStream);
+
+impl Wire {
+    /// Sends one line, and reads the answer.
+    fn with(bastion: &Bastion<'_>, line: &str) -> Result<(Self, String), String> {
+        let mut stream = UnixStream::connect(bastion.dir.join("run/frontend.sock")).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") {
+            let mut byte = [0];
+            match stream.read(&mut byte) {
+                Ok(1) => answer.push(byte[0]),
+                _ => return Err("closed".to_owned()),
+            }
+        }
+        match serde_json::from_slice(&answer).unwrap() {
+            FromDaemon::Welcome { name } => Ok((Self(stream), name)),
+            FromDaemon::Refused { problem } => Err(problem.code),
+        }
+    }
+
+    fn introduced(bastion: &Bastion<'_>, introduction: &Introduction) -> Result<(Self, String), String> {
+        Self::with(bastion, &serde_json::to_string(introduction).unwrap())
+    }
+
+    fn call(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let length = body.len();
+        // A header that would say who this is, if anybody read it.
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: jitd\r\nx-remote-user: bob\r\nauthorization: Bearer x\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        self.0.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let head_end = loop {
+            let mut chunk = [0; 4096];
+            let read = self.0.read(&mut chunk).unwrap();
+            assert!(read > 0, "closed after {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&chunk[..read]);
+            if let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+        };
+        let head = String::from_utf8_lossy(&answer[..head_end]).to_lowercase();
+        let length =
+            head.split("content-length: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
+        while answer.len() < head_end + length {
+            let mut chunk = [0; 4096];
+            let read = self.0.read(&mut chunk).unwrap();
+            answer.extend_from_slice(&chunk[..read]);
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_slice(&answer[head_end..]).unwrap_or(Value::Null))
+    }
+}
+
+/// A person of a provider requests, a person of the host approves, and the certificate works; the trail has both ways in.
+#[test]
+fn people_of_a_provider_and_of_the_host_work_together() {
+    let bastion = bastion();
+    let (mut wire, name) = Wire::introduced(&bastion, &introduction("frieda", &["payments-oncall", "admins"])).unwrap();
+    assert!(name.starts_with("frieda@corp."), "{name}");
+    let (status, who) = wire.call("GET", "/v1/whoami", &Value::Null);
+    assert_eq!((status, &who["name"], &who["subject"]), (200, &json!(name), &json!("frieda")));
+    assert_eq!(who["groups"], json!(["payments-oncall"]), "the provider's people cannot be in `admins`");
+    assert_eq!(who.get("uid"), None);
+    let key = Key::new();
+    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("1m"), "csr": key.csr() }));
+    assert_eq!(status, 201, "{grant}");
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    let (status, certificate) = wire.call("POST", &path(&grant, "/certificate"), &json!({ "csr": key.csr() }));
+    assert_eq!(status, 200, "{certificate}");
+    let chain = certificate["certificate"].as_str().unwrap().to_owned();
+    let client = Admin::with_certificate(bastion.plane, &chain, &key.pem());
+    let access = Access { grant: grant.clone(), key, chain, client };
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    let entry = |kind: &str| bastion.trail().into_iter().find(|entry| entry["event"]["kind"] == kind).unwrap();
+    let requested = entry("requested");
+    assert_eq!(requested["by"], json!(name));
+    assert_eq!(requested["login"]["provider"]["subject"], "frieda");
+    assert_eq!(requested["login"]["provider"]["amr"], json!(["otp"]));
+    assert_eq!(entry("approved")["by"], "bob");
+    assert_eq!(bastion.show(ERIN, &grant)["cameInAs"][0]["issuer"], ISSUER);
+    // And the other way round: the approver is looked up again when the access is collected.
+    let (mut lead, _) = Wire::introduced(&bastion, &introduction("greta", &["payments-leads"])).unwrap();
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &key);
+    let digest = json!({ "digest": grant["digest"] });
+    assert_eq!(lead.call("POST", &path(&grant, "/approve"), &digest).0, 200);
+    bastion.collect(&grant, key);
+    bastion.has_no_fault();
+}
+
+/// One human with an account and an identity is one person, whichever way they come first.
+#[test]
+fn one_human_with_an_account_and_an_identity_answers_their_own_request_with_neither() {
+    let bastion = bastion();
+    let at_corp = introduction("alice-at-corp", &["payments-leads"]);
+    let (mut wire, name) = Wire::introduced(&bastion, &at_corp).unwrap();
+    assert_eq!(name, "alice");
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+    let digest = json!({ "digest": grant["digest"] });
+    let (status, problem) = wire.call("POST", &path(&grant, "/approve"), &digest);
+    assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
+    let body = json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() });
+    let (status, grant) = wire.call("POST", "/v1/grants", &body);
+    assert_eq!(status, 201, "{grant}");
+    let (status, problem) = bastion.approve(ALICE, &grant);
+    assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+}
+
+/// Who loses the group at the provider approves nothing any more, and what they approved is not collected.
+#[test]
+fn an_approver_who_lost_the_group_at_the_provider_counts_no_longer() {
+    let bastion = bastion();
+    let (mut lead, _) = Wire::introduced(&bastion, &introduction("greta", &["payments-leads"])).unwrap();
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &key);
+    assert_eq!(lead.call("POST", &path(&grant, "/approve"), &json!({ "digest": grant["digest"] })).0, 200);
+    Wire::introduced(&bastion, &introduction("greta", &[])).unwrap();
+    let (status, problem) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &problem["code"]), (403, &json!("approver-lost-right")));
+}
+
+/// What is not an introduction of this version, by the front end's account, opens nothing; and a session ends in time.
+#[test]
+fn nothing_but_an_introduction_opens_the_socket() {
+    let bastion = bastion();
+    let good = introduction("frieda", &[]);
+    let line = |change: fn(&mut Value)| {
+        let mut value = serde_json::to_value(&good).unwrap();
+        change(&mut value);
+        value.to_string()
+    };
+    for (sent, expected) in [
+        (line(|value| value["uid"] = json!(0)), "closed"),
+        (line(|value| value["login"]["person"] = json!("bob")), "closed"),
+        (line(|value| value["name"] = json!("system:masters")), "closed"),
+        (line(|value| value["version"] = json!(2)), "internal"),
+        (line(|value| value["login"]["issuer"] = json!("https://id.example")), "unknown-caller"),
+        (line(|value| value["until"] = json!("2026-01-01T00:00:00Z")), "unknown-caller"),
+        ("GET /v1/whoami HTTP/1.1\r\nhost: jitd\r\n\r\n".to_owned(), "closed"),
+        (String::new(), "closed"),
+    ] {
+        assert_eq!(Wire::with(&bastion, &sent).err().as_deref(), Some(expected), "{sent}");
+    }
+    let socket = bastion.dir.join("run/frontend.sock");
+    let refused = Bastion::attempt_at(&socket, DAVE, "GET", "/v1/whoami", &Value::Null);
+    assert!(refused.as_ref().is_err_and(|why| why.contains("Permission denied")), "{refused:?}");
+    assert!(Bastion::attempt_at(&socket, ROOT, "GET", "/v1/whoami", &Value::Null).is_err(), "not even root's calls");
+    let short = Introduction { until: now() + jiff::SignedDuration::from_secs(2), ..introduction("frieda", &[]) };
+    let (mut wire, _) = Wire::introduced(&bastion, &short).unwrap();
+    assert_eq!(wire.call("GET", "/v1/whoami", &Value::Null).0, 200);
+    until("the session ends", || matches!(wire.0.read(&mut [0]), Ok(0) | Err(_)).then_some(()));
+    // The operators' routes are not for people of a provider.
+    let (mut wire, _) = Wire::introduced(&bastion, &good).unwrap();
+    let (status, problem) = wire.call("GET", "/v1/operations", &Value::Null);
+    assert_eq!((status, &problem["code"]), (403, &json!("wrong-door")));
+}
+
+/// One person takes a few of the connections, not all of them.
+#[test]
+fn one_person_does_not_take_all_connections() {
+    let bastion = bastion();
+    let frieda = introduction("frieda", &[]);
+    let mut held = Vec::new();
+    let refused = loop {
+        match Wire::introduced(&bastion, &frieda) {
+            Ok(wire) => held.push(wire),
+            Err(code) => break code,
+        }
+        assert!(held.len() <= 64);
+    };
+    assert_eq!((held.len(), refused.as_str()), (32, "busy"));
+    let (mut greta, _) = Wire::introduced(&bastion, &introduction("greta", &[])).unwrap();
+    assert_eq!(greta.call("GET", "/v1/whoami", &Value::Null).0, 200);
+    assert_eq!(bastion.get(ALICE, "/v1/whoami").0, 200);
+}
