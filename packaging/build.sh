@@ -40,7 +40,7 @@ main() {
 programs() {
     local folder=target/$profile program
     [[ $profile != dev ]] || folder=target/debug
-    for program in jitd jit-login jit-gateway jit-notify; do
+    for program in jitd jit-login jit-gateway jit-notify jit-frontend; do
         # Names of functions stay: a report of a panic is of use only with them. Everything else goes.
         strip --strip-unneeded --remove-section=.comment -o "$stage/$program" "$folder/$program"
     done
@@ -56,6 +56,7 @@ documents() {
     "$stage/jit-login" man >"$stage/jit-login.1"
     "$stage/jit-gateway" man >"$stage/jit-gateway.8"
     "$stage/jit-notify" man >"$stage/jit-notify.8"
+    "$stage/jit-frontend" man >"$stage/jit-frontend.8"
     for page in kubectl-jit kubectl_complete-jit; do
         printf '.so man1/jit-login.1\n.\\" %s(1)\n' "$page" >"$stage/$page.1"
     done

@@ -63,9 +63,10 @@ pub enum SocketError {
 impl Hint for SocketError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Unknown(_) => {
-                Some(format!("`FileDescriptorName=` must be `{API}`, `{ADMIN}`, `{FEED}`, `{NOTIFY}` or `{FRONTEND}`").into())
-            }
+            Self::Unknown(_) => Some(
+                format!("`FileDescriptorName=` must be `{API}`, `{ADMIN}`, `{FEED}`, `{NOTIFY}` or `{FRONTEND}`")
+                    .into(),
+            ),
             Self::Twice(_) => Some("each `.socket` unit must have one `ListenStream=`".into()),
             Self::NotListening(_) => {
                 Some("its `.socket` unit must have one `ListenStream=` with a path, and `Accept=no`".into())

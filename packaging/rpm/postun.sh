@@ -4,6 +4,7 @@
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
     if [ "$1" -ge 1 ]; then
-        systemctl try-restart jitd.service jit-gateway.service jit-notify.service >/dev/null 2>&1 || :
+        systemctl try-restart jitd.service jit-gateway.service jit-notify.service jit-frontend.service \
+            >/dev/null 2>&1 || :
     fi
 fi

@@ -115,6 +115,8 @@ fn the_crates_have_only_allowed_dependencies() {
         ("jit-seal", &["tokio", "hyper", "nix", "age", "jit-core", "jit-wire", "jitd"]),
         // It faces hostile bytes, and holds no key that signs for people.
         ("jit-gateway", &["rusqlite", "kube", "cryptoki", "jitd"]),
+        // It parses what strangers send, and decides nothing about what they may do.
+        ("jit-frontend", &["rusqlite", "kube", "cryptoki", "jitd", "axum"]),
         // It speaks to the internet and runs programs.
         ("jit-notify", &["rusqlite", "kube", "cryptoki", "jitd"]),
         // It parses what strangers send.

@@ -33,12 +33,14 @@ pub(crate) fn root() -> &'static Path {
         std::fs::create_dir_all(root.join("bin")).unwrap();
         let login = jit_login().unwrap();
         // They are built with the other one.
-        let [gateway, notify] = ["jit-gateway", "jit-notify"].map(|name| login.with_file_name(name));
+        let [gateway, notify, frontend] =
+            ["jit-gateway", "jit-notify", "jit-frontend"].map(|name| login.with_file_name(name));
         for (name, path) in [
             ("jitd", Path::new(env!("CARGO_BIN_EXE_jitd"))),
             ("jit-login", &login),
             ("jit-gateway", &gateway),
             ("jit-notify", &notify),
+            ("jit-frontend", &frontend),
         ] {
             std::fs::copy(path, root.join("bin").join(name)).unwrap();
         }

@@ -1,0 +1,190 @@
+//! Sessions: who has proved with which key who they are. They live in memory only; after a restart people log in again.
+//!
+//! A session belongs to one key and one identity, and ends at its end, at `DELETE /v1/login`, or when the same key opens
+//! another one. A token opens sessions for one key only, also where it carries no nonce.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_core::grant::request::{PersonName, ProviderLogin};
+use jit_wire::frontend::SessionView;
+use jit_wire::{ErrorCode, Problem};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Sessions at a time.
+const MOST: usize = 4096;
+
+/// Sessions of one person at a time: each terminal of a person may have one. The oldest gives way.
+const MOST_OF_ONE: usize = 16;
+
+/// The sessions.
+#[derive(Default)]
+pub struct Sessions(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// By the SHA-256 of the key.
+    by_key: HashMap<String, Arc<Session>>,
+    /// Tokens that have opened a session: with which key, and until when they could open another one.
+    used: HashMap<String, (String, Timestamp)>,
+}
+
+/// One session.
+pub struct Session {
+    /// The login, with the identity.
+    pub login: ProviderLogin,
+    /// What the person is called, by the rule of the provider.
+    pub name: PersonName,
+    /// The groups, by the rule of the provider.
+    pub groups: Vec<String>,
+    /// The name by which `jitd` knows the person.
+    pub known_as: String,
+    /// When it was opened.
+    pub since: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Cancelled when it ends before that.
+    pub ended: CancellationToken,
+}
+
+impl Session {
+    /// What the person is told.
+    #[must_use]
+    pub fn view(&self) -> SessionView {
+        let ProviderLogin { issuer, subject, .. } = self.login.clone();
+        SessionView { name: self.known_as.clone(), issuer, subject, until: self.until }
+    }
+}
+
+impl Sessions {
+    /// The session of this key.
+    #[must_use]
+    pub fn of(&self, key: &str, now: Timestamp) -> Option<Arc<Session>> {
+        self.0.lock().by_key.get(key).filter(|session| session.until > now).cloned()
+    }
+
+    /// Whether a token may open a session for this key: no other key has.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn may_open(&self, key: &str, token_sha256: &str) -> Result<(), Problem> {
+        match self.0.lock().used.get(token_sha256) {
+            Some((other, _)) if other != key => {
+                Err(Problem::new(ErrorCode::TokenUsed, "another key has opened a session with this token").hint(
+                    "log in again with `jit-login login`; if nobody else should have the token, tell an administrator",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a session. The token, which expires at `expires`, opens none for another key.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn open(&self, key: &str, session: Session, expires: Timestamp) -> Result<Arc<Session>, Problem> {
+        self.may_open(key, &session.login.token_sha256)?;
+        let (now, session) = (session.since, Arc::new(session));
+        let mut state = self.0.lock();
+        let State { by_key, used } = &mut *state;
+        by_key.retain(|_, session| session.until > now);
+        // A token is accepted for a minute after its end, see `jit-identity`.
+        used.retain(|_, (_, expires)| *expires + SignedDuration::from_mins(2) > now);
+        let mut own: Vec<_> = by_key.iter().filter(|(_, other)| is_same(other, &session)).collect();
+        own.sort_by_key(|(_, other)| other.since);
+        let oldest = (own.len() >= MOST_OF_ONE).then(|| own.first().map(|(key, _)| (*key).clone())).flatten();
+        if let Some(ended) = oldest.and_then(|oldest| by_key.remove(&oldest)) {
+            ended.ended.cancel();
+        }
+        if by_key.len() >= MOST || used.len() >= MOST * MOST_OF_ONE {
+            return Err(Problem::new(ErrorCode::Busy, "there are too many sessions").hint("try again later"));
+        }
+        used.insert(session.login.token_sha256.clone(), (key.to_owned(), expires));
+        if let Some(before) = by_key.insert(key.to_owned(), Arc::clone(&session)) {
+            before.ended.cancel();
+        }
+        Ok(session)
+    }
+
+    /// Ends the session of this key. False if there is none.
+    pub fn end(&self, key: &str) -> bool {
+        let ended = self.0.lock().by_key.remove(key);
+        ended.is_some_and(|session| {
+            session.ended.cancel();
+            true
+        })
+    }
+}
+
+fn is_same(one: &Session, other: &Session) -> bool {
+    one.login.issuer == other.login.issuer && one.login.subject == other.login.subject
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+    }
+
+    fn session(subject: &str, token: &str, since: i64) -> Session {
+        Session {
+            login: ProviderLogin {
+                issuer: "https://id.example".to_owned(),
+                subject: subject.to_owned(),
+                acr: None,
+                amr: Vec::new(),
+                auth_time: None,
+                key_id: None,
+                token_sha256: token.to_owned(),
+            },
+            name: "alice@corp".parse().unwrap(),
+            groups: Vec::new(),
+            known_as: "alice".to_owned(),
+            since: at(since),
+            until: at(since + 60),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn a_session_is_of_one_key_and_ends() {
+        let sessions = Sessions::default();
+        let first = sessions.open("k1", session("1", "t1", 0), at(5)).unwrap();
+        assert!(sessions.of("k1", at(59)).is_some() && sessions.of("k2", at(1)).is_none());
+        assert!(sessions.of("k1", at(60)).is_none(), "it is over");
+        // The same key logs in again.
+        let second = sessions.open("k1", session("1", "t2", 10), at(15)).unwrap();
+        assert!(first.ended.is_cancelled() && !second.ended.is_cancelled());
+        assert!(sessions.end("k1") && second.ended.is_cancelled() && !sessions.end("k1"));
+        assert!(sessions.of("k1", at(11)).is_none());
+    }
+
+    #[test]
+    fn a_token_opens_sessions_for_one_key() {
+        let sessions = Sessions::default();
+        sessions.open("k1", session("1", "t1", 0), at(5)).unwrap();
+        let stolen = sessions.open("k2", session("1", "t1", 1), at(5)).err().unwrap();
+        assert_eq!((stolen.code.as_str(), stolen.status), ("token-used", 401));
+        sessions.end("k1");
+        assert!(sessions.open("k2", session("1", "t1", 2), at(5)).is_err(), "not after a logout either");
+        assert!(sessions.open("k1", session("1", "t1", 3), at(5)).is_ok(), "a lost answer is asked for again");
+    }
+
+    #[test]
+    fn the_oldest_session_of_a_person_gives_way() {
+        let sessions = Sessions::default();
+        let other = sessions.open("other", session("2", "other", 0), at(5)).unwrap();
+        let mut opened = Vec::new();
+        for number in 0..=MOST_OF_ONE {
+            let minute = i64::try_from(number).unwrap();
+            let new = session("1", &format!("t{number}"), minute);
+            opened.push(sessions.open(&format!("k{number}"), new, at(90)).unwrap());
+        }
+        let ended: Vec<bool> = opened.iter().map(|session| session.ended.is_cancelled()).collect();
+        assert!(ended[0] && ended[1..].iter().all(|ended| !ended) && !other.ended.is_cancelled());
+    }
+}
