@@ -7,6 +7,7 @@
 #   tests/clients/build.sh webhooks the libraries of Standard Webhooks for Python and Go (crates/jit-notify/tests/feeds/verified.rs)
 #   tests/clients/build.sh page     Chromium, on a page of `jitd scan`; seconds (crates/jit-scan/tests/page.rs)
 #   tests/clients/build.sh cast     asciinema's own player in Chromium; seconds (tests/it/gateway_clients.rs)
+#   tests/clients/build.sh provider an identity provider, oidc-provider; seconds (tests/it/oidc.rs)
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
 set -euo pipefail
@@ -18,7 +19,8 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm|webhooks|page|cast)$ ]] || fail "no client \`$client\`" 'python, java, helm, webhooks, page or cast'
+    [[ $client =~ ^(python|java|helm|webhooks|page|cast|provider)$ ]] ||
+        fail "no client \`$client\`" 'python, java, helm, webhooks, page, cast or provider'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -91,20 +93,21 @@ has_page() {
     npm --version || fail "no \`npm\`" 'apt-get install npm'
 }
 
-build_page() {
-    cp "$here/page/package.json" "$here/page/page.mjs" "$fresh/"
-    npm --prefix "$fresh" install --silent --no-audit --no-fund --no-package-lock
-    # shellcheck disable=SC2016 # It is for the script that is written.
-    start 'exec node "$here/page.mjs" "$@"'
-}
+build_page() { from_npm page page.mjs; }
 
 has_cast() { has_page; }
 
-build_cast() {
-    cp "$here/cast/package.json" "$here/cast/play.mjs" "$fresh/"
+build_cast() { from_npm cast play.mjs; }
+
+has_provider() { has_page; }
+
+build_provider() { from_npm provider provider.mjs; }
+
+# from_npm CLIENT SCRIPT: what its package.json names, and the script.
+from_npm() {
+    cp "$here/$1/package.json" "$here/$1/$2" "$fresh/"
     npm --prefix "$fresh" install --silent --no-audit --no-fund --no-package-lock
-    # shellcheck disable=SC2016 # It is for the script that is written.
-    start 'exec node "$here/play.mjs" "$@"'
+    start "exec node \"\$here/$2\" \"\$@\""
 }
 
 # start COMMAND: as what is run.

@@ -59,6 +59,7 @@ mod monitoring;
 mod namespaces;
 mod notify;
 mod offline;
+mod oidc;
 mod openapi;
 mod operations;
 mod outage;

@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 
 use super::blocking::Blocking;
@@ -25,6 +26,8 @@ const RESOLVED_AT_ONCE: usize = 4;
 /// Whom we trust, and the proxy on the way.
 pub struct Outbound {
     verifier: Arc<dyn ServerCertVerifier>,
+    /// Who we are, if the server is told.
+    certificate: Option<Arc<CertifiedKey>>,
     environment: Environment,
     resolver: Blocking,
 }
@@ -40,7 +43,18 @@ impl Outbound {
         roots.add_parsable_certificates(authorities);
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
         let verifier = verifier.build().map_err(|_| "there is no certificate authority to trust".to_owned())?;
-        Ok(Self { verifier, environment: Environment::of_process(), resolver: Blocking::new(RESOLVED_AT_ONCE) })
+        Ok(Self::with(verifier, None))
+    }
+
+    /// Accepts what `verifier` accepts, and proves to it that we have the key of `certificate`.
+    #[must_use]
+    pub fn to_one(verifier: Arc<dyn ServerCertVerifier>, certificate: Arc<CertifiedKey>) -> Self {
+        Self::with(verifier, Some(certificate))
+    }
+
+    fn with(verifier: Arc<dyn ServerCertVerifier>, certificate: Option<Arc<CertifiedKey>>) -> Self {
+        let (environment, resolver) = (Environment::of_process(), Blocking::new(RESOLVED_AT_ONCE));
+        Self { verifier, certificate, environment, resolver }
     }
 
     /// A TLS connection that speaks HTTP/1.1, through the proxy if there is one. Every step has a deadline; all of them
@@ -67,7 +81,7 @@ impl Outbound {
             verifier: &self.verifier,
         };
         let carrier = dial::carrier(&way, &self.resolver).await?;
-        let config = dial::tls_config(&self.verifier, None, Protocol::Http1)?;
+        let config = dial::tls_config(&self.verifier, self.certificate.clone(), Protocol::Http1)?;
         Ok(Stream(dial::handshake(carrier, config, name(host)?, &peer).await?))
     }
 

@@ -66,7 +66,8 @@ pub(crate) struct Arguments {
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = GLOBAL)]
     pub(crate) output: Format,
     // Read from the environment by `daemon.rs`: clap shows an option that the environment sets as if it were required.
-    /// The daemon's socket [default: $JITD_SOCKET, or /run/jitd/api.sock]
+    /// The daemon's socket, or the URL of a bastion that you logged in to [default: $JITD_SOCKET, /run/jitd/api.sock, or
+    /// where there is none, the bastion of the last `login`]
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
     pub(crate) socket: Option<PathBuf>,
     /// The account that the daemon runs as [default: $JITD_USER, or the owner of the socket's folder]
@@ -326,6 +327,48 @@ Examples:
   jit-login whoami
   jit-login whoami -o json")]
     Whoami,
+    /// Log in to a bastion from elsewhere, at your identity provider
+    #[command(after_help = "\
+The first time, copy the whole line that `jit-frontend invite` prints on the bastion: no other server is accepted. Later \
+commands use this bastion where there is no daemon on this host, and renew the session by themselves.
+
+Examples:
+  jit-login login https://bastion.example.com:6445 --root sha256:FINGERPRINT
+  jit-login login
+  jit-login login --port 18000
+  jit-login login --device")]
+    Login {
+        /// The URL, or later the name, of the bastion [default: that of the last login]
+        #[arg(value_name = "BASTION")]
+        bastion: Option<String>,
+        /// The fingerprint of the certificate that its server must be signed by
+        #[arg(long, value_name = "sha256:HEX")]
+        root: Option<String>,
+        /// The issuer, if the bastion has several identity providers
+        #[arg(long, value_name = "URL")]
+        provider: Option<String>,
+        /// The port of 127.0.0.1 to which the browser returns, for `ssh -L` [default: any free one]
+        #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true, conflicts_with = "device")]
+        port: u16,
+        /// Enter a code in a browser elsewhere
+        #[arg(long)]
+        device: bool,
+        /// Only print the address
+        #[arg(long)]
+        no_browser: bool,
+    },
+    /// End the session at a bastion, here, there and at the identity provider
+    #[command(after_help = "\
+Examples:
+  jit-login logout
+  jit-login logout bastion.example.com
+
+Grants that are live continue until they end; `end` releases them.")]
+    Logout {
+        /// The URL or the name of the bastion [default: that of the last login]
+        #[arg(value_name = "BASTION")]
+        bastion: Option<String>,
+    },
     /// Print the certificate of a grant for kubectl (exec plugin)
     #[command(after_help = "\
 kubectl runs this command; the kubeconfig of the grant names it.

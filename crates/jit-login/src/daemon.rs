@@ -1,17 +1,18 @@
-//! The daemon's socket, its expected account, and the connection.
+//! Where the daemon is: its socket and its expected account, or the front end of a bastion; and the connection.
 //!
 //! The command line has priority over the environment. The commands and the exec plugin call it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use jit_wire::client::{Client, DEFAULT_SOCKET, Trust};
+use jit_wire::client::{Client, DEFAULT_SOCKET, Trust, is_socket};
 
+use crate::bastion::{Bastion, Bastions, is_url};
 use crate::failure::Failure;
 
-/// The daemon's socket and its expected account.
+/// The daemon's socket and its expected account, or the URL of a front end.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    /// The socket.
+    /// The socket, or the URL.
     pub(crate) socket: PathBuf,
     /// Which server to accept.
     pub(crate) trust: Trust,
@@ -23,20 +24,43 @@ impl Daemon {
     /// From the command line or the environment.
     pub(crate) fn new(socket: Option<PathBuf>, server_user: Option<&str>) -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let socket = socket
-            .filter(|path| !path.as_os_str().is_empty())
-            .or_else(|| variable("JITD_SOCKET").map(PathBuf::from))
-            .unwrap_or_else(|| DEFAULT_SOCKET.into());
+        let socket =
+            socket.filter(|path| !path.as_os_str().is_empty()).or_else(|| variable("JITD_SOCKET").map(PathBuf::from));
+        let socket = match socket {
+            Some(socket) => socket,
+            // A file that cannot be used is reported by `login`, and must not stop anybody who is on the bastion.
+            None if !is_socket(Path::new(DEFAULT_SOCKET)) => {
+                let current = Bastions::read().ok().and_then(|bastions| bastions.current);
+                current.map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from)
+            }
+            None => DEFAULT_SOCKET.into(),
+        };
         let server_user = match server_user.filter(|name| !name.is_empty()) {
             Some(name) => Some(name.to_owned()),
             None => variable("JITD_USER").map(|name| name.to_string_lossy().into_owned()),
         };
         let trust = server_user.as_deref().map_or(Ok(Trust::FolderOwner), |name| account(name).map(Trust::User))?;
+        if socket.to_str().is_some_and(is_url) {
+            return Ok(Self { socket, trust, server_user });
+        }
         Ok(Self { socket: std::path::absolute(&socket).unwrap_or(socket), trust, server_user })
+    }
+
+    /// The bastion, if the daemon is behind a front end.
+    pub(crate) fn bastion(&self) -> Result<Option<Bastion>, Failure> {
+        let Some(url) = self.socket.to_str().filter(|word| is_url(word)) else { return Ok(None) };
+        let unknown = || {
+            let hint = "log in with the whole line that `jit-frontend invite` prints";
+            Failure::usage(format!("this account has not logged in to {url}"), hint)
+        };
+        Bastions::read()?.find(url).cloned().map(Some).ok_or_else(unknown)
     }
 
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        if let Some(bastion) = self.bastion()? {
+            return bastion.connect().await;
+        }
         Ok(Client::connect(&self.socket, self.trust).await?)
     }
 }

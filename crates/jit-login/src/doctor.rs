@@ -17,6 +17,7 @@ use jit_wire::client::{ClientError, is_socket};
 use nix::unistd::{Gid, Group, Uid, User, getegid, getgroups};
 use serde::Serialize;
 
+use crate::bastion::Bastion;
 use crate::cache::local_grants;
 use crate::daemon::{Daemon, runtime};
 use crate::failure::Failure;
@@ -35,7 +36,12 @@ struct Diagnosis {
 
 /// Runs all checks, shows the results, and fails if a check failed.
 pub(crate) fn run(daemon: &Daemon, format: Format) -> Result<(), Failure> {
-    let mut diagnoses = vec![caller(), socket(&daemon.socket)];
+    let mut diagnoses = vec![caller()];
+    match daemon.bastion() {
+        Ok(None) => diagnoses.push(socket(&daemon.socket)),
+        Ok(Some(bastion)) => diagnoses.push(session(&bastion)),
+        Err(failure) => diagnoses.push(diagnosis("session", Err(why(&failure)))),
+    }
     let named = kubectl::named_grants();
     let (of_server, grants) = server(daemon, named.into_iter().chain(local_grants()));
     diagnoses.extend(of_server);
@@ -138,6 +144,19 @@ fn outside(shown: &str, gid: u32) -> (String, String) {
     }
 }
 
+fn why(failure: &Failure) -> (String, String) {
+    (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), failure.hint())
+}
+
+/// Whether this account has a session at a front end.
+fn session(bastion: &Bastion) -> Diagnosis {
+    let found = bastion.key().and_then(|_| bastion.place());
+    diagnosis(
+        "session",
+        found.map(|place| format!("at {}, kept in {}", bastion.url, place.display())).map_err(|failure| why(&failure)),
+    )
+}
+
 /// The state of grants according to the daemon, without those for which the query failed.
 type Grants = BTreeMap<String, Standing>;
 
@@ -154,8 +173,6 @@ enum Standing {
 const MOST_GRANTS: usize = 20;
 
 fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosis>, Grants) {
-    let why =
-        |failure: &Failure| (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), failure.hint());
     let asked = runtime().map(|runtime| {
         runtime.block_on(async {
             let mut client = daemon.connect().await?;
@@ -181,13 +198,18 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosi
         Err(failure) => return (vec![diagnosis("server", Err(why(&failure)))], Grants::new()),
         Ok(answers) => answers,
     };
-    let account = User::from_uid(server.into()).ok().flatten().map_or(server.to_string(), |user| user.name);
+    let account =
+        |server: u32| User::from_uid(server.into()).ok().flatten().map_or(server.to_string(), |user| user.name);
+    let runs = match server {
+        Some(server) => format!("runs as {}", safe_name(&account(server))),
+        None => format!("has the root of the invitation, at {}", daemon.socket.display()),
+    };
     let none = || ("the daemon has none".to_owned(), "an administrator adds them to /etc/jitd/config.yaml".to_owned());
     let clusters = clusters.map_err(|failure| why(&failure)).and_then(|list| {
         let names: Vec<String> = list.clusters.iter().map(|cluster| safe_name(&cluster.name)).collect();
         if names.is_empty() { Err(none()) } else { Ok(names.join(", ")) }
     });
-    let mut diagnoses = vec![diagnosis("server", Ok(format!("runs as {}", safe_name(&account))))];
+    let mut diagnoses = vec![diagnosis("server", Ok(runs))];
     match who {
         Ok(who) => diagnoses.extend([
             diagnosis("whoami", Ok(format!("{}, groups: {}", safe_name(&who.name), who.groups.len()))),

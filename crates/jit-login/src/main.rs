@@ -14,6 +14,7 @@
 
 mod access;
 mod arguments;
+mod bastion;
 mod cache;
 mod complete;
 mod credential;
@@ -22,11 +23,15 @@ mod doctor;
 mod failure;
 mod folder;
 mod follow;
+mod front;
 mod issue;
 mod kept;
 mod key;
 mod kubeconfig;
+mod login;
+mod loopback;
 mod manual;
+mod oidc;
 mod output;
 mod past;
 mod probe;
@@ -53,6 +58,7 @@ use crate::arguments::{Arguments, Verb};
 use crate::credential::Wanted;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
+use crate::login::LogIn;
 use crate::output::Format;
 use crate::verbs::Caller;
 
@@ -123,6 +129,11 @@ fn with_verb(arguments: Arguments) -> Result<(), Failure> {
         Verb::Status { waiting: true, .. } => return waiting::run(socket, server_user.as_deref(), output),
         Verb::Completion { shell } => return manual::completion(shell),
         Verb::Man => return manual::man(),
+        Verb::Login { bastion, root, provider, port, device, no_browser } => {
+            let arguments = LogIn { bastion, root, provider, port, device, no_browser };
+            return daemon::runtime()?.block_on(login::log_in(arguments, output));
+        }
+        Verb::Logout { bastion } => return daemon::runtime()?.block_on(login::log_out(bastion.as_deref())),
         _ => {}
     }
     let daemon = Daemon::new(socket, server_user.as_deref())?;
@@ -199,6 +210,8 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Export => caller.export().await,
         // These were handled without a connection.
         Verb::Credential { .. }
+        | Verb::Login { .. }
+        | Verb::Logout { .. }
         | Verb::Watch { .. }
         | Verb::Play(_)
         | Verb::Doctor

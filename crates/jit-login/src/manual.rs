@@ -61,12 +61,16 @@ fn jit_login_1(date: &str) -> Page {
         page.item(&format!("`{code}`"), &format!("{meaning}."));
     }
     page.heading("ENVIRONMENT")
-        .item("`JITD_SOCKET`", "The daemon's socket, like `--socket`.")
+        .item("`JITD_SOCKET`", "The daemon's socket, or the URL of a bastion, like `--socket`.")
         .item("`JITD_USER`", "The account that the daemon runs as, like `--server-user`.")
         .item(
             "`KUBECONFIG`",
             "The kubeconfigs that kubectl reads; `kubeconfig --merge` writes to one of them, and `run` sets the variable for its \
              command.",
+        )
+        .item(
+            "`HTTPS_PROXY`, `NO_PROXY`",
+            "The proxy on the way to a bastion and to the identity provider, for `login` and where you are not on the bastion.",
         )
         .item("`NO_COLOR`", "If it is set, no colours, even on a terminal.");
     page.heading("FILES")
@@ -82,7 +86,13 @@ fn jit_login_1(date: &str) -> Page {
         .item(
             "$XDG_STATE_HOME/jit-login, ~/.local/state/jit-login",
             "The key of a request until its first certificate, readable only by you, so that you can log out while the request \
-             waits.",
+             waits. Also the session at a bastion that you logged in to from elsewhere: its key, and a refresh token of the \
+             identity provider.",
+        )
+        .item(
+            "$XDG_CONFIG_HOME/jit-login/config.yaml, ~/.config/jit-login/config.yaml",
+            "The bastions that you logged in to: URL, fingerprint, and which one commands use where there is no daemon on this \
+             host. `login` writes it.",
         );
     page.heading("EXAMPLES");
     page.example(

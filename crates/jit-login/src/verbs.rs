@@ -417,15 +417,23 @@ impl Caller {
     /// `whoami`
     pub(crate) async fn whoami(&mut self) -> Result<(), Failure> {
         let who: WhoamiView = self.client.whoami().await?;
+        let place = self.daemon.bastion()?.map(|bastion| bastion.place()).transpose()?;
         who.draining.iter().for_each(|draining| say(&draining_line(draining)));
         let text = || {
             let groups: Vec<String> = who.groups.iter().map(|group| safe_name(group)).collect();
-            format!(
+            let mut text = format!(
                 "{} on host {}\ngroups: {}",
                 paint(&safe_name(&who.name), BOLD),
                 safe_name(&who.host),
                 groups.join(", ")
-            )
+            );
+            if let (Some(issuer), Some(subject)) = (&who.issuer, &who.subject) {
+                text += &format!("\nlogged in at {} as {}", safe(issuer), safe_name(subject));
+            }
+            if let Some(place) = &place {
+                text += &format!("\nthe session is kept in {}", place.display());
+            }
+            text
         };
         put(self.format, &who, text, || safe_name(&who.name))
     }

@@ -1,8 +1,9 @@
-//! A typed client for the daemon's API over its Unix socket: one method for each route, with the bodies and views of this
-//! [crate].
+//! A typed client for the daemon's API over its Unix socket, or through `jit-frontend`: one method for each route, with the
+//! bodies and views of this [crate].
 //!
 //! ```text
-//!  connect ─► check the server (SO_PEERCRED against Trust) ─► HTTP/1.1 ─► view, or Problem
+//!  connect ─► check the server (SO_PEERCRED against Trust) ─┬─► HTTP/1.1 ─► view, or Problem
+//!  elsewhere ─► whoever dials checks the server             ┘
 //! ```
 //! It sends nothing before it has checked the server, reads answers of bounded size only, and never waits without a limit.
 //! It decides nothing and prints nothing. `jit-login` and `jitd` call it.
@@ -12,8 +13,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -23,9 +26,11 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::frontend::{ProviderList, SessionBody, SessionView};
 use crate::kept::{ASCIICAST, LogList, ReadingBody};
 use crate::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, DecisionView, DrainBody,
@@ -43,6 +48,8 @@ pub const DEFAULT_ADMIN_SOCKET: &str = "/run/jitd/admin.sock";
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long the name, the address, a proxy and TLS may take together.
+const DIAL: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(20);
 /// The daemon's disk may take most of this.
 const READ: Duration = Duration::from_secs(40);
@@ -70,6 +77,20 @@ pub enum Trust {
     FolderOwner,
     /// The account with this uid, regardless of the folder.
     User(u32),
+}
+
+/// A connection that whoever dialled has checked.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects to a front end, and checks it; the error is a sentence.
+pub type Dial = Arc<dyn Fn() -> BoxFuture<'static, Result<Box<dyn Stream>, String>> + Send + Sync>;
+
+/// How the server is reached.
+enum Way {
+    Socket(Trust),
+    Elsewhere(Dial),
 }
 
 /// Why there is no usable answer.
@@ -109,12 +130,18 @@ pub enum ClientError {
 }
 
 /// A connection to the daemon. It reconnects if the daemon closed the connection between two calls.
-#[derive(Debug)]
 pub struct Client {
+    /// The socket, or the URL.
     socket: PathBuf,
-    trust: Trust,
-    server: u32,
+    way: Way,
+    server: Option<u32>,
     sender: SendRequest<Full<Bytes>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("socket", &self.socket).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -123,14 +150,57 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::WrongServer`].
     pub async fn connect(socket: &Path, trust: Trust) -> Result<Self, ClientError> {
-        let (server, sender) = open(socket, trust).await?;
-        Ok(Self { socket: socket.to_owned(), trust, server, sender })
+        let way = Way::Socket(trust);
+        let (server, sender) = way.open(socket).await?;
+        Ok(Self { socket: socket.to_owned(), way, server, sender })
     }
 
-    /// The uid of the server.
+    /// Connects to the front end at `url`.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub async fn elsewhere(url: &str, dial: Dial) -> Result<Self, ClientError> {
+        let (socket, way) = (PathBuf::from(url), Way::Elsewhere(dial));
+        let (server, sender) = way.open(&socket).await?;
+        Ok(Self { socket, way, server, sender })
+    }
+
+    /// The uid of the server; `None` for a front end.
     #[must_use]
-    pub fn server(&self) -> u32 {
+    pub fn server(&self) -> Option<u32> {
         self.server
+    }
+
+    /// The identity providers of a front end.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn providers(&mut self) -> Result<ProviderList, ClientError> {
+        self.read("/v1/providers", ANSWER, ONE_VIEW).await
+    }
+
+    /// Opens a session at a front end, for the key of this connection.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn log_in(&mut self, id_token: String) -> Result<SessionView, ClientError> {
+        self.write("/v1/sessions", Some(&SessionBody { id_token }), ANSWER).await
+    }
+
+    /// The session of this connection's key at a front end.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn logged_in(&mut self) -> Result<SessionView, ClientError> {
+        self.read("/v1/login", ANSWER, ONE_VIEW).await
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn log_out(&mut self) -> Result<SessionView, ClientError> {
+        self.exchange(Method::DELETE, "/v1/login", Bytes::new(), ANSWER, ONE_VIEW).await
     }
 
     /// The caller's identity as the daemon sees it.
@@ -563,7 +633,7 @@ impl Client {
         body: Bytes,
     ) -> Result<impl Future<Output = hyper::Result<Response<Incoming>>> + use<>, ClientError> {
         if !matches!(timeout(CONNECT, self.sender.ready()).await, Ok(Ok(()))) {
-            (self.server, self.sender) = open(&self.socket, self.trust).await?;
+            (self.server, self.sender) = self.way.open(&self.socket).await?;
         }
         let mut request = Request::builder().method(method).uri(path).header(HOST, "jitd").header(ACCEPT, JSON);
         if !body.is_empty() {
@@ -612,7 +682,37 @@ fn understood<T: DeserializeOwned>(bytes: &[u8], status: StatusCode) -> Result<T
     Ok(answer)
 }
 
-async fn open(socket: &Path, trust: Trust) -> Result<(u32, SendRequest<Full<Bytes>>), ClientError> {
+impl Way {
+    async fn open(&self, socket: &Path) -> Result<(Option<u32>, SendRequest<Full<Bytes>>), ClientError> {
+        let unreachable = |why: String| ClientError::Unreachable { socket: socket.to_owned(), why };
+        match self {
+            Self::Socket(trust) => {
+                let (server, stream) = checked(socket, *trust).await?;
+                Ok((Some(server), speak(stream, unreachable).await?))
+            }
+            Self::Elsewhere(dial) => {
+                let dialled = timeout(DIAL, dial()).await.unwrap_or_else(|_| Err("it does not answer".to_owned()));
+                Ok((None, speak(dialled.map_err(unreachable)?, unreachable).await?))
+            }
+        }
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    unreachable: impl Fn(String) -> ClientError,
+) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
+    // It ends when the sender is dropped; the sender also gets its errors.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// A connection to the socket, whose server is the daemon.
+async fn checked(socket: &Path, trust: Trust) -> Result<(u32, UnixStream), ClientError> {
     let unreachable = |why: String| ClientError::Unreachable { socket: socket.to_owned(), why };
     let stream = timeout(CONNECT, UnixStream::connect(socket))
         .await
@@ -621,13 +721,7 @@ async fn open(socket: &Path, trust: Trust) -> Result<(u32, SendRequest<Full<Byte
     let peer = stream.peer_cred().map_err(|error| unreachable(format!("the server's account is unknown: {error}")))?;
     let server = peer.uid();
     check_server(socket, server, trust).map_err(|why| ClientError::WrongServer { socket: socket.to_owned(), why })?;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
-    // It ends when the sender is dropped; the sender also gets its errors.
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Ok((server, sender))
+    Ok((server, stream))
 }
 
 fn check_server(socket: &Path, server: u32, trust: Trust) -> Result<(), String> {

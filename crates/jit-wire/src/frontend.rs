@@ -128,7 +128,7 @@ pub struct SessionBody {
     pub id_token: String,
 }
 
-/// The session of a client.
+/// The session of a client: the answer to `POST /v1/sessions`, and to `GET` and `DELETE /v1/login`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {

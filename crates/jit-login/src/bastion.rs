@@ -1,0 +1,303 @@
+//! The bastions that this account has logged in to from elsewhere: where they are, and the session with each.
+//!
+//! ```text
+//!  addresses: ${XDG_CONFIG_HOME:-~/.config}/jit-login/config.yaml                          nothing secret
+//!  sessions:  ${XDG_STATE_HOME:-~/.local/state}/jit-login/session-<bastion>.{key,json}     0600
+//! ```
+//! A session that is over is renewed with the refresh token, by one process at a time: a provider that sees one refresh token
+//! twice takes it for stolen, and logs the person out. Nothing here opens a browser. `login` writes these files, and `daemon`
+//! connects with them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jit_core::grant::digest::sha256_hex;
+use jit_wire::client::{Client, ClientError};
+use jit_wire::frontend::SessionView;
+use jit_wire::{ErrorCode, Problem};
+use rcgen::KeyPair;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::folder::Folder;
+use crate::front;
+use crate::oidc::{Provider, Tokens};
+use crate::text::program;
+
+/// `config.yaml`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Bastions {
+    /// The URL of the bastion that commands use where there is no daemon on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) current: Option<String>,
+    /// The bastions.
+    #[serde(default)]
+    pub(crate) bastions: Vec<Bastion>,
+}
+
+/// Where a bastion is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Bastion {
+    /// What people call it: the host of its URL, unless they rename it.
+    pub(crate) name: String,
+    /// The URL of its front end.
+    pub(crate) url: String,
+    /// `sha256:` and the fingerprint of the certificate that its server must be signed by.
+    pub(crate) root: String,
+    /// How the person logged in last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) flow: Option<Flow>,
+}
+
+/// A way to log in at a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Flow {
+    /// A browser that reaches a port of this host, or the address that it could not open.
+    Browser,
+    /// A code that is entered elsewhere.
+    Device,
+}
+
+/// What is kept of a session besides its key.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Kept {
+    /// The provider.
+    pub(crate) issuer: String,
+    /// Our client id there.
+    pub(crate) client_id: String,
+    /// Gets another ID token; absent if the provider gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh_token: Option<String>,
+}
+
+const FILE: &str = "config.yaml";
+
+/// How long another process may take to renew the session.
+const RENEWED_WITHIN: Duration = Duration::from_secs(8);
+
+impl Bastions {
+    /// Reads the file; there is none before the first login.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let Some(path) = folder().filter(|path| path.exists()) else { return Ok(Self::default()) };
+        let folder = Folder::foreign(&path)?;
+        let Some(text) = folder.read(FILE)? else { return Ok(Self::default()) };
+        serde_saphyr::from_str(&text).map_err(|error| {
+            Failure::own(
+                format!("`{}`: {error}", folder.path_of(FILE).display()),
+                "correct it, or remove it and log in again",
+            )
+        })
+    }
+
+    /// Writes the file.
+    pub(crate) fn write(&self) -> Result<(), Failure> {
+        let path = folder().ok_or_else(|| Failure::own("HOME is not set", "set it to your own folder"))?;
+        let text = serde_saphyr::to_string(self);
+        let text = text.map_err(|error| Failure::own(format!("cannot write `{FILE}`: {error}"), ""))?;
+        Folder::foreign(&path)?.write(FILE, &text)
+    }
+
+    /// The bastion with this URL or name.
+    pub(crate) fn find(&self, word: &str) -> Option<&Bastion> {
+        let url = word.trim_end_matches('/');
+        self.bastions.iter().find(|bastion| bastion.url == url || bastion.name == word)
+    }
+
+    /// Adds a bastion, or replaces the one with its URL, and makes it the current one.
+    pub(crate) fn set(&mut self, bastion: Bastion) {
+        self.current = Some(bastion.url.clone());
+        match self.bastions.iter_mut().find(|known| known.url == bastion.url) {
+            Some(known) => *known = bastion,
+            None => self.bastions.push(bastion),
+        }
+    }
+}
+
+fn folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
+    Some(config.join("jit-login"))
+}
+
+/// Whether this is the URL of a front end, and no socket.
+pub(crate) fn is_url(word: &str) -> bool {
+    word.starts_with("https://")
+}
+
+impl Bastion {
+    /// A bastion as an invitation names it.
+    pub(crate) fn invited(url: &str, root: &str) -> Result<Self, Failure> {
+        let hex = root.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f')) {
+            let hint = "copy the whole line that `jit-frontend invite` prints";
+            return Err(Failure::usage("--root must be `sha256:` and 64 hex digits", hint));
+        }
+        let url = url.trim_end_matches('/');
+        let (host, _) = address(url)?;
+        Ok(Self { name: host, url: url.to_owned(), root: root.to_owned(), flow: None })
+    }
+
+    /// The beginning of the names of its files.
+    fn files(&self) -> String {
+        let digest = sha256_hex(self.url.as_bytes());
+        format!("session-{}", digest.get(..16).unwrap_or_default())
+    }
+
+    /// The key of the session, if there is one.
+    pub(crate) fn key(&self) -> Result<KeyPair, Failure> {
+        let name = format!("{}.key", self.files());
+        let text = Folder::lasting()?.read(&name)?.map(Zeroizing::new).ok_or_else(|| self.no_session())?;
+        KeyPair::from_pem(&text)
+            .map_err(|error| Failure::own(format!("cannot read `{name}`: {error}"), again(&self.url)))
+    }
+
+    /// What is kept of the session, if there is one.
+    pub(crate) fn kept(&self) -> Result<Option<Kept>, Failure> {
+        let name = format!("{}.json", self.files());
+        let Some(text) = Folder::lasting()?.read(&name)?.map(Zeroizing::new) else { return Ok(None) };
+        let wrong = |error| Failure::own(format!("cannot read `{name}`: {error}"), again(&self.url));
+        serde_json::from_str(&text).map(Some).map_err(wrong)
+    }
+
+    /// Keeps a session.
+    pub(crate) fn keep(&self, key: &KeyPair, kept: &Kept) -> Result<(), Failure> {
+        let folder = Folder::lasting()?;
+        self.keep_tokens(&folder, kept)?;
+        folder.write(&format!("{}.key", self.files()), &Zeroizing::new(key.serialize_pem()))
+    }
+
+    fn keep_tokens(&self, folder: &Folder, kept: &Kept) -> Result<(), Failure> {
+        let text = serde_json::to_string(kept).map(Zeroizing::new);
+        let text = text.map_err(|error| Failure::own(format!("cannot encode the session: {error}"), ""))?;
+        folder.write(&format!("{}.json", self.files()), &text)
+    }
+
+    /// Removes the session's files.
+    pub(crate) fn forget(&self) -> Result<(), Failure> {
+        let folder = Folder::lasting()?;
+        for end in ["key", "json", "lock"] {
+            folder.remove(&format!("{}.{end}", self.files()));
+        }
+        Ok(())
+    }
+
+    /// Where the session is kept, for people.
+    pub(crate) fn place(&self) -> Result<PathBuf, Failure> {
+        Ok(Folder::lasting()?.path_of(&format!("{}.json", self.files())))
+    }
+
+    /// A connection with this key, whoever that is.
+    pub(crate) async fn connect_with(&self, key: &KeyPair) -> Result<Client, Failure> {
+        let (host, port) = address(&self.url)?;
+        let root = self.root.strip_prefix("sha256:").unwrap_or_default();
+        Ok(Client::elsewhere(&self.url, front::dial(&host, port, root, key)?).await?)
+    }
+
+    /// A connection with a session, which is renewed if it is over.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        let mut client = self.connect_with(&self.key()?).await?;
+        match client.logged_in().await {
+            Ok(_) => Ok(client),
+            Err(ClientError::Problem(problem)) if is_over(&problem) => {
+                // The front end closes a connection after it refused something.
+                let mut client = self.connect_with(&self.key()?).await?;
+                self.renew(&mut client).await?;
+                Ok(client)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a session with the refresh token, unless another process just did.
+    async fn renew(&self, client: &mut Client) -> Result<SessionView, Failure> {
+        let folder = Folder::lasting()?;
+        let deadline = Instant::now() + RENEWED_WITHIN;
+        let Some(_lock) = folder.lock(&format!("{}.lock", self.files()), deadline)? else {
+            return Err(Failure::own("another process is renewing the session, but does not finish", "try again"));
+        };
+        match client.logged_in().await {
+            Ok(session) => return Ok(session),
+            Err(ClientError::Problem(problem)) if is_over(&problem) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let kept = self.kept()?.ok_or_else(|| self.no_session())?;
+        let Some(refresh_token) = &kept.refresh_token else { return Err(self.no_session()) };
+        let provider = Provider::discover(&kept.issuer).await?;
+        let Tokens { id_token, refresh_token: next } = provider.refresh(&kept.client_id, refresh_token).await?;
+        // The old one may be worth nothing now, so the new one is kept before anything else.
+        let next = next.or_else(|| kept.refresh_token.clone());
+        self.keep_tokens(&folder, &Kept { refresh_token: next, ..kept })?;
+        let id_token = id_token
+            .ok_or_else(|| Failure::own("the provider renewed the login without saying who it is", again(&self.url)))?;
+        let mut client = self.connect_with(&self.key()?).await?;
+        Ok(client.log_in(id_token).await?)
+    }
+
+    fn no_session(&self) -> Failure {
+        Failure::Client(ClientError::Problem(
+            Problem::new(ErrorCode::SessionRequired, format!("there is no session at {}", self.url))
+                .hint(again(&self.url)),
+        ))
+    }
+}
+
+fn is_over(problem: &Problem) -> bool {
+    problem.known() == Some(ErrorCode::SessionRequired)
+}
+
+fn again(url: &str) -> String {
+    format!("log in with `{} login {url}`", program())
+}
+
+/// The host and port of a URL `https://HOST[:PORT]`.
+pub(crate) fn address(url: &str) -> Result<(String, u16), Failure> {
+    let wrong = || Failure::usage(format!("`{url}` is not the URL of a bastion"), "write https://HOST:PORT");
+    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+    let is_plain = uri.scheme_str() == Some("https") && matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let authority =
+        uri.authority().filter(|authority| is_plain && !authority.as_str().contains('@')).ok_or_else(wrong)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    Ok((host.to_owned(), authority.port_u16().unwrap_or(443)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_is_an_address_and_a_whole_fingerprint() {
+        let root = format!("sha256:{}", "ab".repeat(32));
+        let bastion = Bastion::invited("https://bastion.example:6445/", &root).unwrap();
+        assert_eq!((bastion.name.as_str(), bastion.url.as_str()), ("bastion.example", "https://bastion.example:6445"));
+        assert_eq!(address("https://[::1]:7").unwrap(), ("::1".to_owned(), 7));
+        for (url, root) in [
+            ("http://bastion.example", root.as_str()),
+            ("https://bastion.example/x", &root),
+            ("https://alice@bastion.example", &root),
+            ("https://bastion.example", "sha256:ab"),
+            ("https://bastion.example", &root[7..]),
+            ("https://bastion.example", &root.to_uppercase()),
+        ] {
+            assert_eq!(Bastion::invited(url, root).unwrap_err().exit_code(), 2, "{url} {root}");
+        }
+    }
+
+    #[test]
+    fn the_file_survives_a_round_trip_and_refuses_what_it_does_not_know() {
+        let mut bastions = Bastions::default();
+        let root = format!("sha256:{}", "ab".repeat(32));
+        bastions.set(Bastion::invited("https://a.example", &root).unwrap());
+        bastions.set(Bastion { flow: Some(Flow::Device), ..Bastion::invited("https://a.example", &root).unwrap() });
+        let text = serde_saphyr::to_string(&bastions).unwrap();
+        let read: Bastions = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(read.bastions, bastions.bastions);
+        assert_eq!(read.bastions.len(), 1);
+        assert_eq!(read.find("a.example").unwrap().flow, Some(Flow::Device));
+        assert!(serde_saphyr::from_str::<Bastions>(&format!("{text}token: x\n")).is_err());
+    }
+}

@@ -1,0 +1,359 @@
+//! People who work from elsewhere: a real identity provider, the real front end, the real daemon, and `jit-login` with a home
+//! of its own and no socket of the daemon.
+//!
+//! The provider is `oidc-provider` (`tests/clients/provider`); curl stands in the place of the browser.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+};
+use serde_json::{Value, json};
+
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, path, repository, text};
+use crate::plane::{Plane, root, until};
+
+/// Accounts on laptops.
+const FRIEDA: Person = Person { name: "frieda", uid: 430_001 };
+const GRETA: Person = Person { name: "greta", uid: 430_002 };
+const ALICES_LAPTOP: Person = Person { name: "alice", uid: 430_003 };
+
+/// A bastion, its front end and a provider.
+struct Elsewhere {
+    bastion: Bastion<'static>,
+    provider: Child,
+    frontend: Option<Child>,
+    provider_port: u16,
+    port: u16,
+}
+
+/// A port that no test and no connection has: below those that the kernel gives to connections, of which this file has
+/// thousands (ip(7), `ip_local_port_range`).
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Elsewhere {
+    fn start() -> Self {
+        let (provider_port, port) = (free_port(), free_port());
+        let issuer = format!("https://127.0.0.1:{provider_port}");
+        let config = format!("providers: [{{issuer: \"{issuer}\", groups: [payments-oncall, payments-leads]}}]\n");
+        let mut bastion = Bastion::prepared(Plane::shared(), Options { config, ..Options::default() });
+        let alice = format!("name: alice, identities: [{{issuer: \"{issuer}\", subject: alice}}], uids");
+        bastion.rewrite_config("name: alice, uids", &alice);
+        bastion.serve();
+        let provider = provide(&bastion, provider_port);
+        let config = json!({
+            "listen": format!("127.0.0.1:{port}"), "server": format!("https://127.0.0.1:{port}"),
+            "daemon": "run/frontend.sock", "state": "frontend", "scopes": ["openid", "profile", "groups"],
+            "providers": [{
+                "name": "corp", "issuer": issuer, "audience": "jit-login",
+                "displayName": { "claim": "/preferred_username" },
+                "groups": { "claim": "/groups", "map": {
+                    "/payments-oncall": "payments-oncall", "/payments-leads": "payments-leads", "/admins": "admins",
+                } },
+            }],
+        });
+        std::fs::write(bastion.dir.join("frontend.yaml"), config.to_string()).unwrap();
+        let mut elsewhere = Self { bastion, provider, frontend: None, provider_port, port };
+        elsewhere.serve();
+        elsewhere
+    }
+
+    fn serve(&mut self) {
+        let log = self.bastion.dir.join("frontend.log");
+        let file = std::fs::File::create(&log).unwrap();
+        let mut frontend = Command::new(root().join("bin/jit-frontend"));
+        frontend.arg("serve").arg("--config").arg(self.bastion.dir.join("frontend.yaml"));
+        frontend.env("SSL_CERT_FILE", self.authority()).env_remove("NOTIFY_SOCKET");
+        self.frontend = Some(frontend.stdin(Stdio::null()).stderr(file).spawn().unwrap());
+        until("the front end serves", || std::fs::read_to_string(&log).unwrap().contains(": ready ").then_some(()));
+    }
+
+    fn restart(&mut self) {
+        let mut frontend = self.frontend.take().unwrap();
+        frontend.kill().unwrap();
+        frontend.wait().unwrap();
+        self.serve();
+    }
+
+    /// The authority of the provider's certificate.
+    fn authority(&self) -> PathBuf {
+        self.bastion.dir.join("provider-root.crt")
+    }
+
+    fn server(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// What `jit-frontend invite` prints, as the words after `jit-login`.
+    fn invitation(&self) -> Vec<String> {
+        let mut invite = Command::new(root().join("bin/jit-frontend"));
+        let printed =
+            invite.arg("invite").arg("--config").arg(self.bastion.dir.join("frontend.yaml")).output().unwrap();
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        text(&printed.stdout).split_whitespace().skip(1).map(str::to_owned).collect()
+    }
+
+    /// `jit-login` on the laptop of this person.
+    fn laptop(&self, person: Person) -> Command {
+        let mut command = self.bastion.login_command(person, "jit-login");
+        command.env_remove("JITD_SOCKET").env("SSL_CERT_FILE", self.authority());
+        command
+    }
+
+    fn run(&self, person: Person, words: &[&str]) -> Output {
+        self.laptop(person).args(words).output().unwrap()
+    }
+
+    /// What a command prints that succeeds.
+    #[track_caller]
+    fn said(&self, person: Person, words: &[&str]) -> String {
+        let done = self.run(person, words);
+        assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
+        text(&done.stdout).trim().to_owned()
+    }
+
+    /// Logs this person in, with the browser that they have.
+    fn log_in(&self, person: Person) {
+        let mut login = self.laptop(person);
+        let mut login =
+            Waiting(login.args(self.invitation()).arg("--no-browser").stderr(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(login.0.stderr.take().unwrap()).lines();
+        let begins = format!("https://127.0.0.1:{}/", self.provider_port);
+        let address = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with(&begins)).expect("an address");
+        self.browse(&address, person.name);
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert!(login.0.wait().unwrap().success(), "{rest:?}");
+    }
+
+    /// What a person does in the browser: the name, then the consent. Each answer leads on, at last to `jit-login`.
+    fn browse(&self, address: &str, name: &str) {
+        let jar = self.bastion.dir.join(format!("{name}.cookies"));
+        let page = |address: &str, form: Option<&str>| {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--show-error", "--location", "--max-time", "60", "--output", "-"])
+                .args(["--write-out", "\n%{url_effective}", "--cookie-jar"])
+                .arg(&jar)
+                .arg("--cookie")
+                .arg(&jar)
+                .arg("--cacert")
+                .arg(self.authority());
+            if let Some(form) = form {
+                curl.args(["--data", form]);
+            }
+            let shown = curl.arg(address).output().unwrap();
+            assert!(shown.status.success(), "{}", text(&shown.stderr));
+            let shown = text(&shown.stdout);
+            let (page, at) = shown.rsplit_once('\n').unwrap();
+            (page.to_owned(), at.to_owned())
+        };
+        let (login, at) = page(address, None);
+        assert!(login.contains("login"), "{login}");
+        let (consent, at) = page(&at, Some(&format!("as={name}")));
+        assert!(consent.contains("consent"), "{consent}");
+        let (done, at) = page(&at, Some("yes=1"));
+        assert!(done.contains("You are logged in"), "{at}: {done}");
+    }
+
+    /// Puts somebody into other groups at the provider.
+    fn regroup(&self, who: &str, groups: &[&str]) {
+        let groups: String = groups.iter().map(|group| format!("&group={group}")).collect();
+        let address = format!("https://127.0.0.1:{}/control/groups?who={who}{groups}", self.provider_port);
+        let done =
+            Command::new("curl").args(["--silent", "--cacert"]).arg(self.authority()).arg(address).output().unwrap();
+        assert_eq!(text(&done.stdout), "ok");
+    }
+}
+
+/// A login that waits for its browser; it does not outlive a test that fails.
+struct Waiting(Child);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        for child in self.frontend.iter_mut().chain([&mut self.provider]) {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.bastion.dir.join("frontend.log")).unwrap_or_default();
+            eprintln!("---- log of the front end\n{log}");
+        }
+    }
+}
+
+/// Starts the provider, with a certificate of an authority of its own.
+fn provide(bastion: &Bastion<'_>, port: u16) -> Child {
+    let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let file = |name: &str, text: String| {
+        let path = bastion.dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    file("provider-root.crt", params.self_signed(&root_key).unwrap().pem());
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    // With the name of its issuer, OpenSSL would take it for self-signed.
+    leaf.distinguished_name = DistinguishedName::new();
+    leaf.distinguished_name.push(DnType::CommonName, "provider");
+    let leaf = leaf.signed_by(&key, &Issuer::new(params, root_key)).unwrap();
+    let (certificate, key) = (file("provider.crt", leaf.pem()), file("provider.key", key.serialize_pem()));
+    let built = Command::new(repository().join("tests/clients/build.sh")).arg("provider").output().unwrap();
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    let log = bastion.dir.join("provider.log");
+    let provider = Command::new(PathBuf::from(text(&built.stdout).trim()).join("run"))
+        .arg(port.to_string())
+        .arg(certificate)
+        .arg(key)
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&log).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the provider serves", || {
+        std::fs::read_to_string(&log).unwrap().lines().any(|line| line == "ready").then_some(())
+    });
+    provider
+}
+
+/// Login by code, request, approval by somebody else who is elsewhere, certificate, kubectl; and nothing keeps a token.
+#[test]
+fn people_work_from_elsewhere_as_on_the_bastion() {
+    let mut elsewhere = Elsewhere::start();
+    elsewhere.log_in(FRIEDA);
+    elsewhere.log_in(GRETA);
+    let who = elsewhere.said(FRIEDA, &["whoami"]);
+    assert!(who.starts_with("frieda@corp.") && who.contains("groups: payments-oncall\n"), "{who}");
+    assert!(who.contains("the session is kept in "), "{who}");
+    let ns = elsewhere.bastion.ns.clone();
+    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
+    let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+    elsewhere.said(GRETA, &["approve", &id, "--yes"]);
+    let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
+    assert_eq!(seen, "configmap/seen");
+    let trail = elsewhere.bastion.trail();
+    let login = |kind: &str| {
+        let entry = trail.iter().find(|entry| entry["event"]["kind"] == kind).unwrap();
+        entry["login"]["provider"]["subject"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((login("requested").as_str(), login("approved").as_str()), ("frieda", "greta"));
+    // No part of a JSON Web Token, which begins with `{"` in base64url.
+    let log = std::fs::read_to_string(elsewhere.bastion.dir.join("frontend.log")).unwrap();
+    for (name, kept) in [("trail", json!(trail).to_string()), ("daemon", elsewhere.bastion.log()), ("front end", log)] {
+        assert!(!kept.contains("eyJ"), "a token is in the log of the {name}");
+    }
+    let session = who.rsplit_once(' ').unwrap().1;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(session).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // Sessions are gone with the front end; two commands at once renew theirs with one refresh token.
+    elsewhere.restart();
+    let spawn =
+        || elsewhere.laptop(FRIEDA).arg("whoami").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for command in [spawn(), spawn()] {
+        let done = command.wait_with_output().unwrap();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    // What the provider says at the renewal counts.
+    elsewhere.regroup("greta", &["/admins"]);
+    elsewhere.restart();
+    let who = elsewhere.said(GRETA, &["whoami"]);
+    assert!(who.contains("groups: \n") || who.contains("groups:\n"), "a provider gives no admins: {who}");
+    elsewhere.said(FRIEDA, &["end", &id]);
+    elsewhere.said(FRIEDA, &["logout"]);
+    assert!(!std::fs::exists(session).unwrap());
+    assert_eq!(elsewhere.run(FRIEDA, &["whoami"]).status.code(), Some(8), "there is no daemon on a laptop");
+    elsewhere.bastion.has_no_fault();
+}
+
+/// One human who comes by their account and by a provider is one person.
+#[test]
+fn the_same_human_by_account_and_by_provider_is_one_person() {
+    let elsewhere = Elsewhere::start();
+    let bastion = &elsewhere.bastion;
+    elsewhere.log_in(ALICES_LAPTOP);
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+    let id = grant["id"].as_str().unwrap();
+    let answered = elsewhere.run(ALICES_LAPTOP, &["approve", id, "--yes", "-o", "json"]);
+    assert_eq!(answered.status.code(), Some(4));
+    assert!(text(&answered.stderr).contains("nobody answers their own request"), "{}", text(&answered.stderr));
+    assert_eq!(bastion.get(ERIN, &path(&grant, "")).1["phase"], "pending");
+    let request =
+        ["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "5m", "--reason", "INC-42", "--no-wait"];
+    let id = elsewhere.said(ALICES_LAPTOP, &[&request[..], &["-o", "name"]].concat());
+    let digest = json!({ "digest": bastion.get(ERIN, &format!("/v1/grants/{id}")).1["digest"] });
+    let (status, problem) = bastion.post(ALICE, &format!("/v1/grants/{id}/approve"), &digest);
+    assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
+    assert_eq!(bastion.post(BOB, &format!("/v1/grants/{id}/approve"), &digest).0, 200);
+}
+
+/// `jit-login` speaks to no server but the one of the invitation, also the first time.
+#[test]
+fn nothing_is_said_to_another_server() {
+    let elsewhere = Elsewhere::start();
+    let other = format!("sha256:{}", "00".repeat(32));
+    let refused = elsewhere.run(FRIEDA, &["login", &elsewhere.server(), "--root", &other, "--no-browser"]);
+    assert_eq!(refused.status.code(), Some(8), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("UnknownIssuer"), "{}", text(&refused.stderr));
+    let without = elsewhere.run(FRIEDA, &["login", &elsewhere.server(), "--no-browser"]);
+    assert_eq!(without.status.code(), Some(2), "{}", text(&without.stderr));
+    let unknown = elsewhere.run(FRIEDA, &["--socket", &elsewhere.server(), "whoami"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
+}
+
+/// 2,000 idle and 200 slow strangers at the front end, and the users' socket answers as always.
+#[test]
+fn strangers_do_not_slow_the_users_down() {
+    let elsewhere = Elsewhere::start();
+    let slowest = || {
+        let asked = (0..20).map(|_| {
+            let begun = Instant::now();
+            assert_eq!(elsewhere.bastion.get(ALICE, "/v1/whoami"), (200, elsewhere.bastion.get(ALICE, "/v1/whoami").1));
+            begun.elapsed()
+        });
+        asked.max().unwrap()
+    };
+    let quiet = slowest();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let held = runtime.block_on(async {
+        let mut held = Vec::new();
+        for number in 0..2200_u32 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            let host = u8::try_from(2 + number % 10).unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+            let stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], elsewhere.port))).await.unwrap();
+            if number % 11 == 0 {
+                // The beginning of a handshake.
+                stream.writable().await.unwrap();
+                let _ = stream.try_write(&[0x16, 3, 1, 2, 0, 1]);
+            }
+            held.push(stream);
+        }
+        held
+    });
+    let loud = slowest();
+    println!("the slowest of 20 calls at the users' socket: {loud:?}, {quiet:?} without {} strangers", held.len());
+    assert!(loud < Duration::from_secs(1).max(quiet * 3), "{loud:?}, {quiet:?}");
+    let metrics: Value = elsewhere.bastion.get(ALICE, "/v1/clusters").1;
+    assert!(metrics["clusters"].is_array());
+}
