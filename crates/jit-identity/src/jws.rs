@@ -79,14 +79,16 @@ impl<'a> Jws<'a> {
         &self.kid
     }
 
+    pub(crate) fn is_allowed(&self, allowed: &[Algorithm]) -> Result<(), Refusal> {
+        if allowed.contains(&self.algorithm) { Ok(()) } else { Err(Refusal::Algorithm) }
+    }
+
     /// The payload, if one of these algorithms and one of these keys signed it.
     ///
     /// # Errors
     /// [`Refusal::Algorithm`], [`Refusal::UnknownKey`], [`Refusal::Form`], [`Refusal::Signature`].
     pub fn verify(&self, keys: &KeySet, allowed: &[Algorithm]) -> Result<Vec<u8>, Refusal> {
-        if !allowed.contains(&self.algorithm) {
-            return Err(Refusal::Algorithm);
-        }
+        self.is_allowed(allowed)?;
         let key = keys.find(&self.kid, self.algorithm).ok_or(Refusal::UnknownKey)?;
         let signature = decoded(self.signature)?;
         key.verify_sig(self.signed, &signature).map_err(|_| Refusal::Signature)?;

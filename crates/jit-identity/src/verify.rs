@@ -22,7 +22,7 @@ use crate::provider::{GroupsRule, NonceRule, Pointer, Provider, SubjectRule, Wan
 use crate::refusal::Refusal;
 
 /// By how much the clocks of the provider and of the bastion may differ.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long after `iat` a token without a `nonce` is accepted, where the provider's rule allows it.
 const WITHOUT_NONCE: SignedDuration = SignedDuration::from_secs(60);
