@@ -25,6 +25,9 @@ pub mod names;
 pub mod person;
 pub mod provider;
 pub mod refusal;
+#[cfg(test)]
+#[path = "../tests/signer/mod.rs"]
+mod signer;
 pub mod source;
 mod verify;
 

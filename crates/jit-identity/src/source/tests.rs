@@ -13,10 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::fetch::FetchError;
-use signer::{Signer, claims, with};
-
-#[path = "../../tests/signer/mod.rs"]
-mod signer;
+use crate::signer::{self, Signer, claims, with};
 
 const NOW: i64 = 1_790_000_000;
 const NONCE: &str = "of-this-session";

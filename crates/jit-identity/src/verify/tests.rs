@@ -7,10 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use signer::{ISSUER, Signer, claims, with};
-
-#[path = "../../tests/signer/mod.rs"]
-mod signer;
+use crate::signer::{self, ISSUER, Signer, claims, with};
 
 const NOW: i64 = 1_790_000_000;
 const NONCE: &str = "of-this-session";
