@@ -150,6 +150,46 @@ pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut 
     machine.does("alice", &format!("jit-login withdraw {other}"));
 }
 
+/// sssd is stuck, not stopped: who asks it waits for minutes. The daemon waits for it for seconds, and says so to whom it cannot
+/// identify. Root ends access meanwhile, and afterwards everything is as before.
+pub(crate) fn a_name_service_that_is_stuck_holds_up_nobody_else(bastion: &mut Bastion) {
+    let id = bastion.live("10m");
+    let machine = &bastion.machine;
+    let ids = |which: &str| machine.does("dave", &format!("id {which}")).trim().to_owned();
+    let [uid, gid, users] =
+        [ids("-u"), ids("-g"), machine.root("getent group jit-users | cut -d: -f3").trim().to_owned()];
+    // Everything in one login, because sshd would wait for sssd as well.
+    let script = format!(
+        "sss_cache --everything
+         timed() {{ name=$1; shift; begin=$(date +%s%3N); \"$@\"; echo \"$name: exit code $?, $(( $(date +%s%3N) - begin )) ms\"; }}
+         mkfifo -m 666 /run/stuck
+         setpriv --reuid {uid} --regid {gid} --groups {users} -- sh -c 'read _ </run/stuck; exec jit-login whoami' &
+         dave=$!
+         trap 'pkill -CONT sssd; rm /run/stuck' EXIT
+         # setpriv asks the name service as well.
+         until grep -q '^sh$' /proc/$dave/comm; do sleep 0.1; done
+         whoami() {{ echo >/run/stuck; wait $dave; }}
+         pkill -STOP sssd
+         timed dave whoami
+         timed root jitd revoke {id} --reason 'stolen laptop' --yes
+         grep State: /proc/$(pgrep -o sssd_nss)/status"
+    );
+    let done = machine.run("root", &script).must(0);
+    let took = |name: &str, code: i32| {
+        let begin = format!("{name}: exit code {code}, ");
+        let line = done.out.lines().find_map(|line| line.strip_prefix(&begin)?.strip_suffix(" ms"));
+        line.unwrap_or_else(|| panic!("{name}\n{}{}", done.out, done.err)).parse::<u64>().unwrap()
+    };
+    assert!(took("dave", 1) < 15_000 && took("root", 0) < 5_000, "{}", done.out);
+    done.says("error[name-service-unavailable]").says("T (stopped)");
+    assert!(!bastion.is_bound(&id));
+    let journal = machine.root("journalctl --quiet -u jitd -o cat -n 20");
+    assert!(journal.contains("the host's name service does not answer within 3 s"), "{journal}");
+    machine.does("dave", "jit-login whoami");
+    let id = bastion.live("10m");
+    machine.does("alice", &format!("jit-login end {id}"));
+}
+
 /// The directory's entry that knows root as its administrator.
 const LDAPI: &str = "ldapi://%2Frun%2Fdirectory%2Fldapi";
 

@@ -57,6 +57,7 @@ const STORY: &[Scenario] = scenarios![
     access::sudo_makes_nobody_another_human,
     access::who_somebody_is_comes_from_the_directory_at_each_call,
     access::nobody_loses_a_right_while_the_name_service_is_away,
+    access::a_name_service_that_is_stuck_holds_up_nobody_else,
     sessions::the_end_of_the_window_ends_a_stream_without_anybody,
     sessions::a_revocation_ends_what_was_started_with_it_and_nothing_else,
     sessions::more_time_moves_the_end_of_a_session,
