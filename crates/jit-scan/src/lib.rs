@@ -38,6 +38,6 @@ pub use self::fingerprint::Fingerprint;
 pub use self::read::{CredentialList, Listed, ReadError, Reader, missing_from_snapshot};
 pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{
-    Account, Binding, ClientCertificate, Created, Identity, KubeconfigUser, Meta, Name, Operator, Place, Requirement, Role,
-    RoleKind, RoleRef, Secret, Selector, SigningRequest, Snapshot, StandingCredential, StaticToken, Workload,
+    Account, Binding, ClientCertificate, Created, Identity, KubeconfigUser, Meta, Name, Operator, Place, Requirement,
+    Role, RoleKind, RoleRef, Secret, Selector, SigningRequest, Snapshot, StandingCredential, StaticToken, Workload,
 };

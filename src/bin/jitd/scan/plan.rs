@@ -46,7 +46,7 @@ pub(super) fn apply_plan(ApplyPlan { folder, live, .. }: &ApplyPlan) -> Result<(
         Plan::parse(&text).map_err(|why| Failure::usage(format!("{}: {}", file.display(), shown(&why.to_string()))))?;
     let roles = if plan.steps.iter().any(|step| !step.creates.is_empty()) { roles(folder)? } else { Vec::new() };
     let mut reader = Reader::default();
-    live::read(live, Extent::Rights, &mut reader, &mut |_, _| Ok(()))?;
+    live::read(live, Extent::Rights, &mut reader, None)?;
     let snapshot = reader.finish();
     let mut session = Session::open(live)?;
     let runner = session.runner()?;
