@@ -4,7 +4,7 @@
 //! ends could read in two ways is an error, because what follows it could pass unseen.
 
 /// Where a stream of frames stands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Frames {
     /// What is left of the payload of the present frame.
     payload: u64,
@@ -96,6 +96,25 @@ impl Frames {
     /// Whether another message may begin here.
     pub(crate) fn is_between(&self) -> bool {
         self.payload == 0 && self.length == 0 && !self.is_fragmented && !self.is_closing
+    }
+
+    /// How many of these bytes, the next ones, belong to the frame that has begun, or to the one that begins with them. All of
+    /// them if they cannot be followed.
+    pub(crate) fn first_frame(&self, bytes: &[u8]) -> usize {
+        let mut ahead = self.clone();
+        for (at, byte) in bytes.iter().enumerate() {
+            if ahead.payload > 0 {
+                let left = usize::try_from(ahead.payload).unwrap_or(usize::MAX);
+                return left.saturating_add(at).min(bytes.len());
+            }
+            if ahead.take(std::slice::from_ref(byte), |_| ()).is_err() {
+                break;
+            }
+            if ahead.payload == 0 && ahead.length == 0 {
+                return at + 1;
+            }
+        }
+        bytes.len()
     }
 
     /// Takes what passes, and shows what of it belongs to messages.
@@ -302,6 +321,22 @@ mod tests {
             frames.take(&[*byte], |_| ()).unwrap();
             assert_eq!(frames.is_between(), ends.contains(&(at + 1)), "after byte {at}");
         }
+        let (mut frames, mut left, mut at, mut frame_ends) = (Frames::default(), &stream[..], 0, Vec::new());
+        while !left.is_empty() {
+            // From the middle of each frame, too.
+            let length = frames.first_frame(left);
+            let (head, tail) = left[..length].split_at(length / 2);
+            frames.take(head, |_| ()).unwrap();
+            assert_eq!(frames.first_frame(&left[head.len()..]), tail.len());
+            frames.take(tail, |_| ()).unwrap();
+            at += length;
+            left = &left[length..];
+            frame_ends.push(at);
+        }
+        assert!(
+            ends.iter().all(|end| frame_ends.contains(end)) && frame_ends.len() == ends.len() + 2,
+            "{frame_ends:?}"
+        );
         for size in [2, 3, 7, 1000, 70_000] {
             let mut frames = Frames::default();
             stream.chunks(size).for_each(|piece| frames.take(piece, |_| ()).unwrap());

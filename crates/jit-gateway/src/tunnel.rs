@@ -114,13 +114,18 @@ impl Tunnel {
         let watched = Watched::new(session, forward);
         let end = {
             let meter = &entry.meter;
-            let down = pass(&mut from_upstream, &mut to_client, (&watched, Way::Down), |bytes| {
-                meter.sent(bytes.len());
-                passed += bytes.len() as u64;
+            let down = pass(&mut from_upstream, &mut to_client, (&watched, Way::Down), |taken, left| {
+                meter.sent(taken.len());
+                passed += taken.len() as u64;
                 // What cannot be followed gets no farewell.
-                is_followed &= frames.take(bytes, |_| ()).is_ok();
+                is_followed &= frames.take(taken, |_| ()).is_ok();
+                // A client that waits for its socket does not see a second frame in the same TLS record (the client for Python).
+                if is_followed { frames.first_frame(left) } else { left.len() }
             });
-            let up = pass(&mut from_client, &mut to_upstream, (&watched, Way::Up), |bytes| meter.received(bytes.len()));
+            let up = pass(&mut from_client, &mut to_upstream, (&watched, Way::Up), |taken, left| {
+                meter.received(taken.len());
+                left.len()
+            });
             tokio::select! {
                 biased;
                 () = live.ended().cancelled() => End::Cut,
@@ -261,12 +266,13 @@ async fn relay(down: impl Future<Output = Result<(), Trouble>>, up: impl Future<
     }
 }
 
-/// Passes bytes on until `from` ends, then ends `to`. `note` sees the bytes that `to` has taken.
+/// Passes bytes on until `from` ends, then ends `to`. `step` sees the bytes that `to` has taken, none at first, and says how many
+/// of those that are left are written next.
 async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     (watched, way): (&Watched, Way),
-    mut note: impl FnMut(&[u8]),
+    mut step: impl FnMut(&[u8], &[u8]) -> usize,
 ) -> Result<(), Trouble> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -276,14 +282,15 @@ async fn pass(
         }
         let passes = watched.look(way, buffer.get(..read).unwrap_or_default()).await.map_err(Trouble::Stop)?;
         let mut left = passes.as_ref();
+        let mut next = step(&[], left);
         while !left.is_empty() {
             // One write at a time, because a cut in between must know how far it came.
-            let written = to.write(left).await?;
+            let written = to.write(left.get(..next).unwrap_or(left)).await?;
             if written == 0 {
                 return Err(Trouble::Gone);
             }
             let (done, rest) = left.split_at_checked(written).unwrap_or((left, &[]));
-            note(done);
+            next = step(done, rest);
             left = rest;
         }
         to.flush().await?;
@@ -358,7 +365,10 @@ mod tests {
         let (watched, taken) = (Watched::new(None, None), std::cell::Cell::new(0));
         let mut from = Zeros { left: FRAME, read: &read };
         let (mut to, mut reader) = tokio::io::duplex(BUFFER);
-        let pass = pass(&mut from, &mut to, (&watched, Way::Down), |bytes| taken.set(taken.get() + bytes.len()));
+        let pass = pass(&mut from, &mut to, (&watched, Way::Down), |bytes, left| {
+            taken.set(taken.get() + bytes.len());
+            left.len()
+        });
         let receive = async {
             let mut buffer = vec![0; 32 * 1024];
             let mut received = 0;
