@@ -39,7 +39,7 @@ story() {
         jit-login request play -n payments --role debug --for "$window" --reason 'INC-42 queue stuck' --no-wait
     id=$(tail -n 1 <<<"$output")
     tell 'Those who have to answer hear of it at once: jit-notify runs a command for each fact, or writes to a chat or a mailbox.'
-    hear '^to payments-leads: alice requests role debug in payments'
+    hear '^to payments-leads: alice requests role debug in namespace payments on play'
     tell 'A request that no policy rule allows is refused at once, before anybody has to look at it.'
     run alice 4 'policy-denied' -- \
         jit-login request play -n kube-system --role cluster-admin --for 1h --reason 'INC-42 queue stuck'
