@@ -9,8 +9,7 @@ if [ "$1" -eq 1 ] && [ -x /usr/bin/systemctl ]; then
     # What 90-jitd.preset says: off.
     systemctl --no-reload preset jitd.service jitd.socket jitd-admin.socket jitd-feed.socket jit-gateway.service \
         jit-gateway.socket jitd-notify.socket jit-notify.service jitd-frontend.socket \
-        jit-frontend.service jit-frontend.socket jitd-metrics.timer \
-        jitd-scan.timer >/dev/null 2>&1 || :
+        jit-frontend.service jit-frontend.socket jitd-metrics.timer jitd-scan.timer >/dev/null 2>&1 || :
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
