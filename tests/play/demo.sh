@@ -137,6 +137,7 @@ begin() {
     printf -v command '%q ' "$dir/as" "$who" "$@"
     # Nobody types, but the terminal must not see the end of its input.
     rm -f "$dir/keyboard" && mkfifo "$dir/keyboard" && exec 7<>"$dir/keyboard"
+    : >"$dir/terminal"
     script --quiet --return --command "$command" /dev/null <&7 >"$dir/terminal" 2>&1 7<&- 8>&- &
     began=$!
     exec 7<&-
