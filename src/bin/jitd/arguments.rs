@@ -315,7 +315,7 @@ Examples:
 Examples:
   jitd audit notices
   jitd audit notices 8f3k11d3
-  jitd audit notices --sha256 $(sha256sum <message.txt | cut -c1-64)")]
+  jitd audit notices --sha256 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03")]
     Notices(Notices),
     /// Play the recording of a session, as far as it verifies.
     ///
