@@ -11,11 +11,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::Broker;
-use crate::grant::ScanFinished;
 use crate::grant::request::ClusterName;
+use crate::grant::{Grant, Phase, ScanFinished};
 use crate::rbac::risk::Severity;
 use crate::sweep::SweepStats;
 
@@ -50,6 +51,15 @@ struct Found {
     cluster: String,
     severity: &'static str,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    rule: String,
+    decision: &'static str,
+}
+
+/// The upper bounds of how long a request waited, in seconds: from somebody who looks at a screen to somebody who was asleep.
+const WAITED: [f64; 9] = [10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0];
 
 /// A limit that an account can exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +101,7 @@ pub struct Metrics {
     registry: Registry,
     answered: Family<Answered, Counter>,
     rate_limited: Family<Beyond, Counter>,
+    decided: Family<Decided, Histogram, fn() -> Histogram>,
     signed: Counter,
     glass_broken: Counter,
     reviews_owed: Gauge,
@@ -122,6 +133,7 @@ impl Metrics {
         let metrics = Self {
             answered: Family::default(),
             rate_limited: Family::default(),
+            decided: Family::new_with_constructor(|| Histogram::new(WAITED)),
             signed: Counter::default(),
             glass_broken: Counter::default(),
             reviews_owed: Gauge::default(),
@@ -155,6 +167,12 @@ impl Metrics {
         for limit in Limit::ALL {
             drop(metrics.rate_limited.get_or_create(&Beyond { limit: limit.as_str() }));
         }
+        registry.register_with_unit(
+            "decision",
+            "How long requests waited until they were approved or denied, by rule",
+            Unit::Seconds,
+            metrics.decided.clone(),
+        );
         registry.register("certificates_signed", "Certificates signed for people", metrics.signed.clone());
         registry.register("break_glass", "Times that break-glass was used", metrics.glass_broken.clone());
         registry.register(
@@ -261,6 +279,17 @@ impl Metrics {
     /// Records that a scan failed; what the one before found stays.
     pub fn scan_failed(&self, cluster: &ClusterName) {
         self.scan_failed.get_or_create(&OfCluster { cluster: cluster.to_string() }).set(1);
+    }
+
+    /// Records that a pending request was decided. `grant` is as it is afterwards; one that is still pending has more steps.
+    pub fn decided(&self, grant: &Grant, now: Timestamp) {
+        let decision = match grant.phase {
+            Phase::Approved => "approved",
+            Phase::Denied => "denied",
+            _ => return,
+        };
+        let decided = Decided { rule: grant.terms.rule.to_string(), decision };
+        self.decided.get_or_create(&decided).observe(now.duration_since(grant.requested_at).as_secs_f64());
     }
 
     /// Counts a call that was answered.

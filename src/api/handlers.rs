@@ -325,7 +325,9 @@ pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answe
     async move {
         let ApproveBody { digest, less } = call.body()?;
         let less = less.unwrap_or_default().parse()?;
-        answer(&call, &call.api.broker.approve(&grant, call.caller.person(), &digest, &less).await?)
+        let after = call.api.broker.approve(&grant, call.caller.person(), &digest, &less).await?;
+        decided(&call, &grant, &after);
+        answer(&call, &after)
     }
     .boxed()
 }
@@ -333,9 +335,18 @@ pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answe
 pub(super) fn deny(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let reason = reason(&call)?.to_string();
-        answer(&call, &call.api.broker.deny(&grant, call.caller.person(), reason).await?)
+        let after = call.api.broker.deny(&grant, call.caller.person(), reason).await?;
+        decided(&call, &grant, &after);
+        answer(&call, &after)
     }
     .boxed()
+}
+
+/// Measures a decision on a request; one on an extension is none.
+fn decided(call: &Call, before: &Grant, after: &Grant) {
+    if before.phase == Phase::Pending {
+        call.api.metrics.decided(after, call.api.broker.ledger().now());
+    }
 }
 
 pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, Bastion, ROOT, repository, text};
+use crate::bastion::{ALICE, BOB, Bastion, Key, ROOT, repository, text};
 use crate::plane::{scratch, until};
 
 /// Each metric and each label value that a file names is one of `/metrics`.
@@ -22,8 +22,14 @@ fn every_named_metric_exists() {
         json!({ "open": { "high": 2 }, "new": 1, "gone": 0, "notEvaluated": 3, "reportSha256": "0".repeat(64) });
     let scan = json!({ "cluster": "play", "finished": numbers });
     assert_eq!(bastion.operate(ROOT, "POST", "/v1/scans", &scan).0, 200);
+    // Nor of decisions before the first one.
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
     let metrics = bastion.get(ALICE, "/metrics").1;
     let metrics = metrics.as_str().unwrap();
+    let approved =
+        format!("jitd_decision_seconds_count{{rule=\"{}\",decision=\"approved\"}} 1", grant["rule"].as_str().unwrap());
+    assert!(metrics.contains(&approved), "{metrics}");
     let there: BTreeSet<&str> = metrics
         .lines()
         .filter(|line| !line.starts_with('#'))
