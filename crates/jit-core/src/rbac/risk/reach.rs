@@ -418,7 +418,7 @@ impl<'a> HeldPermissions<'a> {
             Some(below) => RUNS_ON.contains(&below),
             None => all_resources && (all_groups || !known_group) && held & !(LIST | REMOVE) != 0,
         };
-        let runs_on = may_run_on && !is_served && held & !REMOVE != 0;
+        let runs_on = may_run_on && !is_served && !is_nothing && held & !REMOVE != 0;
         self.unknown_runs_on |= runs_on || rest & WATCH != 0;
         rest
     }

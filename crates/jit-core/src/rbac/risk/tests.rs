@@ -1191,6 +1191,24 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     )
 }
 
+/// `pods/exec` of group `apps` opens nothing, whatever its name.
+#[test]
+fn a_subresource_that_nobody_serves_keeps_nothing_running() {
+    let around = Surroundings::ordinary(Some(version("v1.36.3")));
+    let of = |rules: &[Rule]| {
+        assess_held(&[Bound { rules, scope: &Scope::Cluster }], &Scope::Cluster, &around).findings().to_vec()
+    };
+    let rule = |group: &str, resource: &str| Rule {
+        api_groups: vec![group.to_owned()],
+        resources: vec![resource.to_owned()],
+        resource_names: Vec::new(),
+        non_resource_urls: Vec::new(),
+        verbs: vec!["get".to_owned()],
+    };
+    let unknown = rule("certificates.k8s.io", "secrets");
+    assert_eq!(of(&[unknown.clone(), rule("apps", "pods/exec")]), of(&[unknown]));
+}
+
 proptest! {
     /// An additional rule never makes a role look better, in any scope.
     #[test]
