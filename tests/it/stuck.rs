@@ -140,8 +140,9 @@ fn a_resolver_that_hangs_holds_up_only_its_cluster() {
             let body = json!({ "ask": far, "csr": Key::new().csr() });
             timed(|| bastion.post(ALICE, "/v1/grants", &body))
         });
-        let (took, _) = timed(|| bastion.live(&bastion.ask("5m")));
-        assert!(took < AT_ONCE, "the other cluster waits for nobody: {took:?}");
+        // On a busy host one may be slow; none is at once if each waits for the resolver.
+        let is_at_once = |_| timed(|| bastion.live(&bastion.ask("5m"))).0 < AT_ONCE;
+        assert!((0..3).any(is_at_once), "the other cluster waits for nobody");
         let (took, (status, refused)) = asked.join().unwrap();
         assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
         assert!(refused["detail"].as_str().unwrap().contains("the DNS of cluster far does not answer"), "{refused}");
