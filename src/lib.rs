@@ -7,6 +7,7 @@
 //!  (engineer,                             (who      │  │  └──► trail     records, before and after
 //!   approver)                             may call) │  └─────► ca        signs for an Approved
 //!                                                   └────────► cluster   binds, unbinds, asks
+//!  people elsewhere ══ TLS ══► jit-frontend (crates/jit-frontend) ══ who calls ══► api
 //!  deadlines, start ──► sweep ──► broker (ends only)
 //!  live grants ──► gateway ══ feed ══► jit-gateway (crates/jit-gateway): lets them through, cuts them at the end
 //!  trail ──► notices ══► jit-notify (crates/jit-notify): tells people what happens
