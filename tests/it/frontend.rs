@@ -56,7 +56,9 @@ struct Wire(UnixStream);
 impl Wire {
     /// Sends one line, and reads the answer.
     fn with(bastion: &Bastion<'_>, line: &str) -> Result<(Self, String), String> {
-        let mut stream = UnixStream::connect(bastion.dir.join("run/frontend.sock")).unwrap();
+        // The users' socket, for which the test has waited, is there a moment before this one.
+        let socket = bastion.dir.join("run/frontend.sock");
+        let mut stream = until("the socket of the front end", || UnixStream::connect(&socket).ok());
         stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
         stream.write_all(format!("{line}\n").as_bytes()).unwrap();
         let mut answer = Vec::new();
