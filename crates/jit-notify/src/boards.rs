@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jit_core::grant::{About, SentText};
 use jit_wire::GrantView;
-use jit_wire::notice::{Audience, FromDaemon, Notice, Start};
+use jit_wire::notice::{Audience, FromDaemon, Notice};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -25,18 +25,16 @@ use crate::backoff;
 use crate::board::Board;
 use crate::bulletins::Bulletins;
 use crate::channel::Listeners;
-use crate::feeds::{Order, Surroundings, save};
+use crate::feeds::Order;
+use crate::follower::{AGAIN_AFTER, Follower, Surroundings};
 use crate::outcome::Outcome;
 use crate::present::{Present, Shown};
 use crate::progress::{Parked, Progress};
-use crate::reading::Reading;
+use crate::reading::{Reading, next_of};
 use crate::status::Status;
 
 /// How many messages of a board are on their way at a time.
 const AT_ONCE: usize = 4;
-
-/// The pause before another attempt to connect to `jitd`.
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// A request is looked at again after this at the latest, if the board says that there is something to wait for: the clock
 /// of the host can be set.
@@ -44,12 +42,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// A board at work.
 pub struct BoardWorker {
-    name: String,
+    follower: Follower,
     board: Arc<Board>,
     listeners: Listeners,
-    around: Surroundings,
-    progress: Option<Progress>,
-    status: Arc<Mutex<Status>>,
     host: String,
     /// Everything up to the connection was read.
     is_caught_up: bool,
@@ -62,8 +57,6 @@ pub struct BoardWorker {
     /// When the administrators can be told, if not now.
     told_later: Option<Instant>,
     telling: JoinSet<Told>,
-    is_changed: bool,
-    saving: JoinSet<bool>,
     orders: mpsc::Receiver<Order>,
     tests: JoinSet<()>,
 }
@@ -85,6 +78,20 @@ struct Known {
     is_running: bool,
 }
 
+impl Known {
+    /// Settles the facts up to this one, except what the administrators are still to be told. Whether there were any.
+    fn settle_up_to(&mut self, number: u64, bulletins: &Bulletins, progress: &mut Progress) -> bool {
+        let mut any = false;
+        for settled in self.numbers.extract_if(.., |settled| *settled <= number) {
+            if !bulletins.have(settled) {
+                progress.settle(settled);
+            }
+            any = true;
+        }
+        any
+    }
+}
+
 impl BoardWorker {
     /// A board that continues after `progress`, or begins with what is open now.
     #[must_use]
@@ -96,14 +103,10 @@ impl BoardWorker {
         progress: Option<Progress>,
         orders: mpsc::Receiver<Order>,
     ) -> Self {
-        let status = Status { channel: name.clone(), ..Status::default() };
         Self {
-            name,
+            follower: Follower::new(name, around, progress),
             board,
             listeners,
-            around,
-            progress,
-            status: Arc::new(Mutex::new(status)),
             host: String::new(),
             is_caught_up: false,
             grants: HashMap::new(),
@@ -113,8 +116,6 @@ impl BoardWorker {
             bulletins: Bulletins::default(),
             told_later: None,
             telling: JoinSet::new(),
-            is_changed: false,
-            saving: JoinSet::new(),
             orders,
             tests: JoinSet::new(),
         }
@@ -123,7 +124,7 @@ impl BoardWorker {
     /// How it is, from now on.
     #[must_use]
     pub fn status(&self) -> Arc<Mutex<Status>> {
-        Arc::clone(&self.status)
+        Arc::clone(&self.follower.status)
     }
 
     /// Runs it until nobody can give it an order any more.
@@ -134,22 +135,17 @@ impl BoardWorker {
         loop {
             self.start();
             self.tell();
-            self.save();
-            self.report(reading.is_some());
+            self.follower.save();
+            self.follower.show(reading.is_some());
             if reading.is_none() && beginning.is_empty() {
-                let from = self.progress.as_ref().map_or(Start::Now, |progress| Start::After(progress.read()));
-                let socket = self.around.socket.clone();
-                beginning.spawn(async move {
-                    sleep_until(again).await;
-                    Reading::begin(&socket, from, true).await
-                });
+                beginning.spawn(self.follower.connect(again, true));
             }
             let next = self.later.first().map(|(when, _)| *when).into_iter().chain(self.told_later).min();
             tokio::select! {
                 said = next_of(&mut reading), if reading.is_some() => match self.heard(said, &mut reading).await {
                     Ok(()) => {},
                     Err(error) => {
-                        self.not_reading(&error);
+                        self.follower.not_reading(&error);
                         (reading, again) = (None, Instant::now() + AGAIN_AFTER);
                     }
                 },
@@ -157,7 +153,7 @@ impl BoardWorker {
                     Ok(begun) if self.begun(&begun).await => reading = Some(begun),
                     Ok(_) => again = Instant::now() + AGAIN_AFTER,
                     Err(error) => {
-                        self.not_reading(&error);
+                        self.follower.not_reading(&error);
                         again = Instant::now() + AGAIN_AFTER;
                     }
                 },
@@ -177,7 +173,7 @@ impl BoardWorker {
                         self.due.insert(grant);
                     }
                 },
-                Some(_) = self.saving.join_next() => {},
+                Some(_) = self.follower.saving.join_next() => {},
                 Some(_) = self.tests.join_next() => {},
                 order = self.orders.recv() => match order {
                     Some(Order::Test(answer)) => self.test(answer),
@@ -197,49 +193,23 @@ impl BoardWorker {
     async fn finish(mut self) {
         self.running.shutdown().await;
         self.telling.shutdown().await;
-        while self.saving.join_next().await.is_some() {}
-        self.save();
-        while self.saving.join_next().await.is_some() {}
+        self.follower.finish().await;
     }
 
-    /// A connection began. Whether it can be used; see the same of a feed.
+    /// A connection began. Whether it can be used.
     async fn begun(&mut self, begun: &Reading) -> bool {
         self.host.clone_from(&begun.host);
         self.is_caught_up = false;
-        if self.progress.is_none() {
-            let progress = Progress::from(begun.after);
-            if !save(progress.kept(), self.around.state.clone(), self.name.clone()).await {
-                return false;
-            }
-            self.progress = Some(progress);
-        }
-        self.progress.iter_mut().for_each(|progress| progress.reports.begin_again());
-        tracing::info!(channel = self.name, after = begun.after, "reading what jitd says");
-        self.status.lock().error = None;
-        true
-    }
-
-    fn not_reading(&self, error: &std::io::Error) {
-        let why = format!("jitd: {error}");
-        let mut status = self.status.lock();
-        // A daemon that is away is said once, not five times a second.
-        if status.error.as_ref() != Some(&why) {
-            tracing::warn!(channel = self.name, socket = %self.around.socket.display(), why, "cannot read what jitd says");
-            status.error = Some(why);
-        }
+        self.follower.begun(begun).await
     }
 
     /// Takes what the daemon said, and tells it what the receiver took.
     async fn heard(&mut self, said: std::io::Result<FromDaemon>, reading: &mut Option<Reading>) -> std::io::Result<()> {
         let said = said?;
         // It comes every two seconds, so that a report is not about one text only.
-        let any = matches!(said, FromDaemon::Alive { .. });
+        let is_time = matches!(said, FromDaemon::Alive { .. });
         self.take(said, reading.as_ref().map_or(0, |reading| reading.number));
-        let texts = self.progress.as_mut().and_then(|progress| progress.reports.next(any));
-        match (reading, texts) {
-            (Some(reading), Some(texts)) => reading.report(texts).await,
-            _ => Ok(()),
-        }
+        self.follower.report(is_time, reading).await
     }
 
     /// Takes what the daemon said; `snapshot` is the number of the last fact when the connection began.
@@ -252,22 +222,15 @@ impl BoardWorker {
             FromDaemon::Notice(notice) => self.notice(*notice),
             FromDaemon::Alive { number } => {
                 self.is_caught_up = true;
-                if let Some(progress) = &mut self.progress {
-                    let before = progress.settled();
-                    progress.pass(number);
-                    self.is_changed |= progress.settled() != before;
-                }
+                self.follower.passed(number);
             }
-            FromDaemon::Recorded => {
-                self.progress.iter_mut().for_each(|progress| progress.reports.recorded());
-                self.is_changed = true;
-            }
+            FromDaemon::Recorded => self.follower.recorded(),
             FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {}
         }
     }
 
     fn notice(&mut self, notice: Notice) {
-        let Some(progress) = &mut self.progress else { return };
+        let Some(progress) = &mut self.follower.progress else { return };
         // Break-glass is a question of its own.
         let is_bulletin = notice.audience.to_administrators
             && notice.event != "glass_broken"
@@ -292,20 +255,20 @@ impl BoardWorker {
     /// Nothing has to be told to the administrators about fact `number` any more.
     fn settle(&mut self, number: u64) {
         let is_to_show = self.grants.values().any(|known| known.numbers.contains(&number));
-        if let Some(progress) = self.progress.as_mut().filter(|_| !is_to_show) {
+        if let Some(progress) = self.follower.progress.as_mut().filter(|_| !is_to_show) {
             progress.settle(number);
-            self.is_changed = true;
+            self.follower.is_changed = true;
         }
     }
 
     /// Tells the administrators what waits, if nothing is on its way to them.
     fn tell(&mut self) {
         let is_ready = self.is_caught_up && self.telling.is_empty() && self.told_later.is_none();
-        if !is_ready || self.status.lock().off.is_some() {
+        if !is_ready || self.follower.status.lock().off.is_some() {
             return;
         }
         let Some((facts, left_out)) = self.bulletins.next() else { return };
-        let (board, around, host) = (Arc::clone(&self.board), self.around.clone(), self.host.clone());
+        let (board, around, host) = (Arc::clone(&self.board), self.follower.around.clone(), self.host.clone());
         self.telling.spawn(async move {
             let told = board.tell(&around.http, &host, &facts, left_out, (around.clock)()).await;
             (facts, told)
@@ -314,7 +277,7 @@ impl BoardWorker {
 
     /// Takes what became of telling the administrators.
     fn told(&mut self, facts: &[Arc<Notice>], told: Option<(Outcome, String)>) {
-        let now = (self.around.clock)();
+        let now = (self.follower.around.clock)();
         let last = facts.last().map_or(0, |fact| fact.number);
         let Some((outcome, sha256)) = told else {
             // Quiet hours end on a minute of the clock.
@@ -323,36 +286,33 @@ impl BoardWorker {
         };
         match outcome {
             Outcome::Delivered { remote: _ } => {
-                let mut status = self.status.lock();
-                status.delivered = status.delivered.saturating_add(1);
-                status.error = None;
-                drop(status);
-                if let Some(progress) = &mut self.progress {
-                    let (channel, about) = (self.name.clone(), About::Operation);
+                self.follower.status.lock().count_delivery();
+                if let Some(progress) = &mut self.follower.progress {
+                    let (channel, about) = (self.follower.name.clone(), About::Operation);
                     progress.reports.add(SentText { channel, grant: None, about, seq: last, at: now, sha256 });
                 }
                 self.bulletins.done(facts).into_iter().for_each(|number| self.settle(number));
             }
             Outcome::Later { after, why } => {
-                tracing::warn!(channel = self.name, why, "the administrators are not told yet");
+                tracing::warn!(channel = self.follower.name, why, "the administrators are not told yet");
                 self.told_later = Some(Instant::now() + self.bulletins.failed(after));
-                self.status.lock().error = Some(why);
+                self.follower.status.lock().error = Some(why);
             }
             Outcome::Refused { why } => {
-                tracing::error!(channel = self.name, why, "a receiver refused a message for good");
-                self.status.lock().error = Some(why.clone());
+                tracing::error!(channel = self.follower.name, why, "a receiver refused a message for good");
+                self.follower.status.lock().error = Some(why.clone());
                 self.bulletins.done(facts).into_iter().for_each(|number| self.settle(number));
-                if let Some(progress) = &mut self.progress {
+                if let Some(progress) = &mut self.follower.progress {
                     progress.list(Parked { number: last, grant: None, kind: "operation".to_owned(), at: now, why });
                 }
             }
-            Outcome::Off { why } => self.status.lock().off = Some(why),
+            Outcome::Off { why } => self.follower.status.lock().turn_off(why),
         }
     }
 
     /// Posts that this is a test.
     fn test(&mut self, answer: oneshot::Sender<Outcome>) {
-        let (board, around, host) = (Arc::clone(&self.board), self.around.clone(), self.host.clone());
+        let (board, around, host) = (Arc::clone(&self.board), self.follower.around.clone(), self.host.clone());
         self.tests.spawn(async move {
             // Who asked may be gone.
             let _ = answer.send(board.test(&around.http, &host, (around.clock)()).await);
@@ -386,10 +346,10 @@ impl BoardWorker {
 
     /// Has the board show what is due, as much at a time as there may be.
     fn start(&mut self) {
-        if !self.is_caught_up || self.status.lock().off.is_some() {
+        if !self.is_caught_up || self.follower.status.lock().off.is_some() {
             return;
         }
-        let Some(progress) = &self.progress else { return };
+        let Some(progress) = &self.follower.progress else { return };
         let mut busy = Vec::new();
         while self.running.len() < AT_ONCE
             && let Some(key) = self.due.pop_first()
@@ -402,7 +362,7 @@ impl BoardWorker {
             known.is_running = true;
             let (present, listens) = (known.present.clone(), known.listens);
             let shown = progress.shown.get(&*key).cloned();
-            let (board, around) = (Arc::clone(&self.board), self.around.clone());
+            let (board, around) = (Arc::clone(&self.board), self.follower.around.clone());
             self.running.spawn(async move {
                 let now = (around.clock)();
                 let done = board.show(&around.http, listens, &present, shown.as_ref(), now).await;
@@ -414,19 +374,14 @@ impl BoardWorker {
 
     /// Takes what became of a look at a request, in its state after fact `number`.
     fn done(&mut self, key: Arc<str>, number: u64, done: Option<(Outcome, Shown)>) {
-        let now = (self.around.clock)();
-        let (Some(known), Some(progress)) = (self.grants.get_mut(&key), &mut self.progress) else { return };
+        let now = (self.follower.around.clock)();
+        let (Some(known), Some(progress)) = (self.grants.get_mut(&key), &mut self.follower.progress) else { return };
         known.is_running = false;
-        let mut status = self.status.lock();
+        let mut status = self.follower.status.lock();
         let Some((outcome, shown)) = done else {
             // The board shows what is true.
             known.failures = 0;
-            for settled in known.numbers.extract_if(.., |settled| *settled <= number) {
-                if !self.bulletins.have(settled) {
-                    progress.settle(settled);
-                }
-                self.is_changed = true;
-            }
+            self.follower.is_changed |= known.settle_up_to(number, &self.bulletins, progress);
             let present = &known.present;
             let next = self.board.again_at(known.listens, present, progress.shown.get(&*key), now);
             let owes_review = present.grant.break_glass.as_ref().is_some_and(|glass| glass.owed);
@@ -447,11 +402,10 @@ impl BoardWorker {
         match outcome {
             Outcome::Delivered { remote: _ } => {
                 known.failures = 0;
-                status.delivered = status.delivered.saturating_add(1);
-                status.error = None;
+                status.count_delivery();
                 let about = shown.about.map_or(About::Request, About::from);
                 let text = SentText {
-                    channel: self.name.clone(),
+                    channel: self.follower.name.clone(),
                     grant: key.parse().ok(),
                     about,
                     seq: number,
@@ -460,7 +414,7 @@ impl BoardWorker {
                 };
                 progress.reports.add(text);
                 progress.shown.insert(key.to_string(), shown);
-                self.is_changed = true;
+                self.follower.is_changed = true;
                 // There may be more to do.
                 self.due.insert(key);
             }
@@ -468,58 +422,21 @@ impl BoardWorker {
                 known.failures = known.failures.saturating_add(1);
                 let wait = backoff::wait(known.failures, after, backoff::chance());
                 if status.error.as_ref() != Some(&why) {
-                    tracing::warn!(channel = self.name, grant = %key, why, "a request is not shown yet");
+                    tracing::warn!(channel = self.follower.name, grant = %key, why, "a request is not shown yet");
                 }
                 status.error = Some(why);
                 self.later.insert((Instant::now() + wait, key));
             }
             Outcome::Refused { why } => {
-                tracing::error!(channel = self.name, grant = %key, why, "a receiver refused a message for good");
+                tracing::error!(channel = self.follower.name, grant = %key, why, "a receiver refused a message for good");
                 status.error = Some(why.clone());
-                for settled in known.numbers.extract_if(.., |settled| *settled <= number) {
-                    if !self.bulletins.have(settled) {
-                        progress.settle(settled);
-                    }
-                }
+                known.settle_up_to(number, &self.bulletins, progress);
                 let grant = Some(key.to_string());
                 progress.list(Parked { number, grant, kind: "grant".to_owned(), at: now, why });
                 // The next fact of this request tries again.
-                self.is_changed = true;
+                self.follower.is_changed = true;
             }
-            Outcome::Off { why } => {
-                tracing::error!(
-                    channel = self.name,
-                    why,
-                    "the receiver wants nothing any more; the channel is off until a restart"
-                );
-                status.off = Some(why);
-            }
+            Outcome::Off { why } => status.turn_off(why),
         }
-    }
-
-    /// Writes what is shown, if nothing is being written.
-    fn save(&mut self) {
-        let Some(progress) = self.progress.as_ref().filter(|_| self.is_changed && self.saving.is_empty()) else {
-            return;
-        };
-        self.is_changed = false;
-        self.saving.spawn(save(progress.kept(), self.around.state.clone(), self.name.clone()));
-    }
-
-    fn report(&self, connected: bool) {
-        let mut status = self.status.lock();
-        status.connected = connected;
-        let Some(progress) = &self.progress else { return };
-        let (parked, total) = progress.parked();
-        (status.settled, status.waiting, status.oldest) = (progress.settled(), progress.waiting(), progress.oldest());
-        (status.parked, status.last_parked) = (total, parked.back().cloned());
-    }
-}
-
-/// The next document of a connection, if there is one.
-async fn next_of(reading: &mut Option<Reading>) -> std::io::Result<FromDaemon> {
-    match reading {
-        Some(reading) => reading.next().await,
-        None => std::future::pending().await,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use jit_core::grant::digest::sha256_hex;
 use jit_wire::GrantView;
 use jit_wire::notice::Audience;
 
@@ -43,12 +44,20 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// Sends a document once.
-    pub async fn deliver(&self, http: &Http, document: &Document<'_>, now: Timestamp) -> Outcome {
-        match self {
-            Self::Webhook(webhook) => webhook.deliver(http, document, now).await,
-            Self::Command(command) => command.deliver(document).await,
-        }
+    /// Sends a document once. Returns what became of it, and SHA-256 of what was sent, in hex.
+    pub async fn deliver(&self, http: &Http, document: &Document<'_>, now: Timestamp) -> (Outcome, String) {
+        let body = match document.to_json() {
+            Ok(body) => body,
+            Err(error) => {
+                return (Outcome::Refused { why: format!("it cannot be written as JSON: {error}") }, String::new());
+            }
+        };
+        let sha256 = sha256_hex(&body);
+        let outcome = match self {
+            Self::Webhook(webhook) => webhook.deliver(http, &document.id, body, now).await,
+            Self::Command(command) => command.deliver(document, &body).await,
+        };
+        (outcome, sha256)
     }
 }
 

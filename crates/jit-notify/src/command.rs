@@ -41,12 +41,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// Runs it once with a document.
-    pub async fn deliver(&self, document: &Document<'_>) -> Outcome {
-        let body = match document.to_json() {
-            Ok(body) => body,
-            Err(error) => return Outcome::Refused { why: format!("it cannot be written as JSON: {error}") },
-        };
+    /// Runs it once with a document, whose JSON is `body`.
+    pub async fn deliver(&self, document: &Document<'_>, body: &[u8]) -> Outcome {
         let program = self.program.display();
         let mut process = Process::new(&self.program);
         process
@@ -69,7 +65,7 @@ impl Command {
             }
         };
         let mut group = Group { child };
-        let Ok((status, printed)) = timeout(self.deadline, group.run(&body)).await else {
+        let Ok((status, printed)) = timeout(self.deadline, group.run(body)).await else {
             let after = self.deadline.as_secs();
             return Outcome::Later {
                 after: None,

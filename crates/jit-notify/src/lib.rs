@@ -8,7 +8,8 @@
 //! ```
 //! - [`reading`]: a channel's connection to `jitd`; [`progress`]: how far a channel is, on the disk
 //! - [`reports`]: what receivers took, for the trail
-//! - [`feeds`]: runs a feed; [`boards`]: runs a board; [`bulletins`]: what it tells administrators; [`backoff`]: when another attempt is made
+//! - [`follower`]: what every channel has; [`feeds`]: runs a feed; [`boards`]: runs a board; [`bulletins`]: what it tells
+//!   administrators; [`backoff`]: when another attempt is made
 //! - [`control`]: the questions of an administrator to the running program; [`status`]: how a channel is
 //! - [`config`]: the file; [`secret`]: tokens and keys, which are in files of their own
 //! - [`channel`]: what is configured, and the one place that calls a receiver
@@ -29,6 +30,7 @@ pub mod config;
 pub mod control;
 pub mod document;
 pub mod feeds;
+pub mod follower;
 pub mod http;
 pub mod outcome;
 pub mod present;

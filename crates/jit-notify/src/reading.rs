@@ -72,6 +72,14 @@ impl Reading {
     }
 }
 
+/// The next document of a connection; never one if there is no connection.
+pub(crate) async fn next_of(reading: &mut Option<Reading>) -> Result<FromDaemon, Error> {
+    match reading {
+        Some(reading) => reading.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn next(documents: &mut Documents<OwnedReadHalf>) -> Result<FromDaemon, Error> {
     let silent = |_| gone("jitd is silent");
     timeout(SILENT_FOR, documents.next()).await.map_err(silent)??.ok_or_else(|| gone("jitd closed the connection"))

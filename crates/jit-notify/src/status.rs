@@ -38,6 +38,19 @@ pub struct Status {
 }
 
 impl Status {
+    /// A receiver took something.
+    pub(crate) fn count_delivery(&mut self) {
+        self.delivered = self.delivered.saturating_add(1);
+        self.error = None;
+    }
+
+    /// The receiver wants nothing any more.
+    pub(crate) fn turn_off(&mut self, why: String) {
+        let what = "the receiver wants nothing any more; the channel is off until a restart";
+        tracing::error!(channel = self.channel, why, "{what}");
+        self.off = Some(why);
+    }
+
     /// Lines for people.
     #[must_use]
     pub fn describe(&self, now: Timestamp) -> String {

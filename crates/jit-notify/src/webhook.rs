@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::document::Document;
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
 use crate::secret::Secret;
@@ -46,13 +45,9 @@ impl Webhook {
         Ok(Self { to, keys })
     }
 
-    /// Sends a document once.
-    pub async fn deliver(&self, http: &Http, document: &Document<'_>, now: Timestamp) -> Outcome {
-        let body = match document.to_json() {
-            Ok(body) => body,
-            Err(error) => return Outcome::Refused { why: format!("it cannot be written as JSON: {error}") },
-        };
-        let Some(headers) = self.headers(&document.id, now, &body) else {
+    /// Sends the document with this id once.
+    pub async fn deliver(&self, http: &Http, id: &str, body: Vec<u8>, now: Timestamp) -> Outcome {
+        let Some(headers) = self.headers(id, now, &body) else {
             return Outcome::Refused { why: "its id cannot be in a header".to_owned() };
         };
         match http.send(Method::POST, &self.to, headers, body).await {
