@@ -26,6 +26,7 @@
 //! prove what the map promises. `files`, `hint`, `escape` and `placeholder` are `jit-host`, which every program on a bastion
 //! can use.
 //! `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
+//! `crates/jit-serving` makes the certificates with which the gateway and the front end serve.
 //! `crates/jit-sessions` ([`sessions`]) reads and verifies what the gateway kept of requests and sessions, and plays
 //! recordings: the daemon reads for people, and its client plays.
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.

@@ -113,10 +113,12 @@ fn the_crates_have_only_allowed_dependencies() {
         ("jit-scan", &["tokio", "hyper", "rusqlite", "kube", "jit-wire", "jitd"]),
         // It seals and opens what is in memory, with one provider of primitives.
         ("jit-seal", &["tokio", "hyper", "nix", "age", "jit-core", "jit-wire", "jitd"]),
+        // It signs for the program's own host name.
+        ("jit-serving", &["tokio", "hyper", "rusqlite", "kube", "cryptoki", "jit-core", "jitd"]),
         // It faces hostile bytes, and holds no key that signs for people.
-        ("jit-gateway", &["rusqlite", "kube", "cryptoki", "jitd"]),
+        ("jit-gateway", &["rusqlite", "kube", "cryptoki", "rcgen", "jitd"]),
         // It parses what strangers send, and decides nothing about what they may do.
-        ("jit-frontend", &["rusqlite", "kube", "cryptoki", "jitd", "axum"]),
+        ("jit-frontend", &["rusqlite", "kube", "cryptoki", "rcgen", "jitd", "axum"]),
         // It speaks to the internet and runs programs.
         ("jit-notify", &["rusqlite", "kube", "cryptoki", "jitd"]),
         // It parses what strangers send.

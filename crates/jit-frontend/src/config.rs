@@ -14,10 +14,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use http::Uri;
 use jit_core::grant::request::Window;
 use jit_host::files::read_configuration;
 use jit_identity::Providers;
+use jit_serving::host_of;
 use serde::Deserialize;
 
 /// The configuration.
@@ -99,7 +99,7 @@ impl Config {
         let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
         let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let host = host(&file.server)
+        let host = host_of(&file.server)
             .ok_or_else(|| fault(format!("`server` must be `https://HOST[:PORT]`, not `{}`", file.server)))?;
         if !file.scopes.iter().any(|scope| scope == "openid") {
             return Err(fault("`scopes` must contain `openid`, without which there is no ID token".to_owned()));
@@ -117,33 +117,5 @@ impl Config {
             scopes: file.scopes,
             providers: file.providers,
         })
-    }
-}
-
-/// The host of an `https` URL without a path.
-fn host(server: &str) -> Option<String> {
-    let url: Uri = server.parse().ok()?;
-    let is_plain = url.scheme_str() == Some("https") && matches!(url.path(), "" | "/") && url.query().is_none();
-    let host = url.host().filter(|_| is_plain && !server.contains('@'))?;
-    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_names_a_host_and_nothing_more() {
-        for (server, expected) in [
-            ("https://127.0.0.1:6445", Some("127.0.0.1")),
-            ("https://bastion.example/", Some("bastion.example")),
-            ("https://[::1]:6445", Some("::1")),
-            ("http://127.0.0.1:6445", None),
-            ("https://bastion.example/login", None),
-            ("https://alice@bastion.example", None),
-            ("bastion.example", None),
-        ] {
-            assert_eq!(host(server).as_deref(), expected, "{server}");
-        }
     }
 }

@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use http::Uri;
 use jit_core::grant::request::ClusterName;
 use jit_host::files::read_configuration;
 use jit_seal::Recipient;
+use jit_serving::host_of;
 use serde::Deserialize;
 
 /// The configuration.
@@ -102,7 +102,7 @@ impl Config {
         let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
         let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let host = host(&file.server)
+        let host = host_of(&file.server)
             .ok_or_else(|| fault(format!("`server` must be `https://HOST[:PORT]`, not `{}`", file.server)))?;
         let mut clusters = BTreeMap::new();
         for ClusterFile { name, kubeconfig, context } in file.clusters {
@@ -137,14 +137,6 @@ impl Config {
     }
 }
 
-/// The host of an `https` URL without a path.
-fn host(server: &str) -> Option<String> {
-    let url: Uri = server.parse().ok()?;
-    let is_plain = url.scheme_str() == Some("https") && matches!(url.path(), "" | "/") && url.query().is_none();
-    let host = url.host().filter(|_| is_plain)?;
-    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,20 +163,5 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn a_url_names_a_host_and_nothing_more() {
-        for (server, expected) in [
-            ("https://127.0.0.1:6444", Some("127.0.0.1")),
-            ("https://bastion.example/", Some("bastion.example")),
-            ("https://[::1]:6444", Some("::1")),
-            ("http://127.0.0.1:6444", None),
-            ("https://bastion.example/k8s", None),
-            ("https://bastion.example?x", None),
-            ("bastion.example", None),
-        ] {
-            assert_eq!(host(server).as_deref(), expected, "{server}");
-        }
     }
 }

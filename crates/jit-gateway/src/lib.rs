@@ -9,7 +9,6 @@
 //!                                  grant)    means)     added last)
 //! ```
 //! - [`config`]: the gateway's own file
-//! - [`serving`]: its serving certificate, under a root of its own
 //! - [`feed`]: the connection to `jitd`; [`grants`]: what is live, and cutting it
 //! - [`listener`]: connections, from the handshake to the cut; `newcomers`: those whose caller is not known yet
 //! - [`caller`]: the person and the grant in a client certificate
@@ -38,7 +37,6 @@ mod proof;
 pub mod record;
 pub mod request;
 mod restrict;
-pub mod serving;
 mod settling;
 pub mod socket;
 pub mod tunnel;

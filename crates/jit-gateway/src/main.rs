@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use jit_gateway::feed::{Authorities, Feed};
 use jit_gateway::grants::Grants;
 use jit_gateway::listener::Gateway;
 use jit_gateway::record::Recorder;
-use jit_gateway::serving::Serving;
+use jit_serving::Authority;
 use jit_wire::feed::{FromGateway, VERSION};
 use libsystemd::daemon::{NotifyState, notify};
 use listenfd::ListenFd;
@@ -60,6 +61,10 @@ enum Failure {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
 
+/// How long a serving certificate lasts, which is made at each start; clients of Apple refuse more than 825 days
+/// (<https://support.apple.com/103769>).
+const CERTIFICATE_LASTS: Duration = Duration::from_secs(397 * 86_400);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
@@ -90,7 +95,10 @@ fn serve(path: &Path) -> Result<(), Failure> {
         .init();
     let config = Config::read(path).map_err(|error| Failure::Configuration(error.to_string()))?;
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
-    let serving = Serving::prepare(&config.state, &config.host, CLOCK().into()).map_err(|error| other(&error))?;
+    let now = CLOCK().into();
+    let authority =
+        Authority::prepare(&config.state, "jit-gateway serving root", now).map_err(|error| other(&error))?;
+    let serving = authority.certify(&config.host, CERTIFICATE_LASTS, now).map_err(|error| other(&error))?;
     let sessions = config.state.join("sessions");
     if !config.recipients.is_empty() {
         let recipients: Vec<String> = config.recipients.iter().map(ToString::to_string).collect();
@@ -114,7 +122,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let hello = FromGateway::Hello {
             version: VERSION,
             server: config.server.clone(),
-            certificate_authority: serving.root_pem.clone(),
+            certificate_authority: authority.root_pem.clone(),
             clusters: clusters.keys().cloned().collect(),
         };
         let grants = Arc::new(Grants::default());

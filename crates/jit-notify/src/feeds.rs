@@ -115,7 +115,11 @@ impl FeedWorker {
                 // What follows stays in the trail. The connection would only wait.
                 reading = None;
             }
-            if reading.is_none() && beginning.is_empty() && waiting <= ROOM / 2 && self.follower.status.lock().off.is_none() {
+            if reading.is_none()
+                && beginning.is_empty()
+                && waiting <= ROOM / 2
+                && self.follower.status.lock().off.is_none()
+            {
                 beginning.spawn(self.follower.connect(again, false));
             }
             let next = self.later.first_key_value().map(|((when, _), ())| *when);
@@ -261,7 +265,12 @@ impl FeedWorker {
                 queue.failures = queue.failures.saturating_add(1);
                 let wait = backoff::wait(queue.failures, after, backoff::chance());
                 if status.error.as_ref() != Some(&why) {
-                    tracing::warn!(channel = self.follower.name, number = notice.number, why, "a fact is not delivered yet");
+                    tracing::warn!(
+                        channel = self.follower.name,
+                        number = notice.number,
+                        why,
+                        "a fact is not delivered yet"
+                    );
                 }
                 status.error = Some(why);
                 self.later.insert((Instant::now() + wait, key), ());
