@@ -42,9 +42,6 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How many tokens of one address may be refused in a minute.
 const REFUSALS: u32 = 30;
 
-/// How many addresses are counted at a time.
-const COUNTED: usize = 10_000;
-
 /// What all connections share.
 pub struct Routes {
     /// The URL of the front end, which is part of each nonce.
@@ -59,10 +56,17 @@ pub struct Routes {
     pub tokens: Tokens,
     /// The sessions.
     pub sessions: Sessions,
-    /// Refused tokens by address, in the minute that began then.
-    pub refusals: Mutex<HashMap<IpAddr, (Timestamp, u32)>>,
+    /// Refused tokens.
+    pub refusals: Mutex<Refusals>,
     /// The clock of the host.
     pub clock: fn() -> Timestamp,
+}
+
+/// Refused tokens by address, in one minute. All are forgotten at its end, so that many addresses cost no search.
+#[derive(Default)]
+pub struct Refusals {
+    since: Timestamp,
+    of: HashMap<IpAddr, u32>,
 }
 
 /// One connection of a client.
@@ -228,34 +232,32 @@ impl Routes {
     fn may_try(&self, peer: IpAddr) -> Result<(), Problem> {
         let now = (self.clock)();
         let refusals = self.refusals.lock();
-        match refusals.get(&network(peer)) {
-            Some((since, count)) if *count >= REFUSALS && is_in_the_minute(*since, now) => {
-                let seconds = 60 - now.duration_since(*since).as_secs().clamp(0, 59).unsigned_abs();
-                Err(Problem::new(ErrorCode::RateLimited, "too many tokens of this address were refused")
-                    .hint(format!("try again in {seconds} s"))
-                    .retry_after(seconds))
-            }
-            _ => Ok(()),
+        let has_tried_enough = refusals.of.get(&network(peer)).is_some_and(|count| *count >= REFUSALS);
+        if !has_tried_enough || !refusals.is_in_the_minute(now) {
+            return Ok(());
         }
+        let seconds = 60 - now.duration_since(refusals.since).as_secs().clamp(0, 59).unsigned_abs();
+        Err(Problem::new(ErrorCode::RateLimited, "too many tokens of this address were refused")
+            .hint(format!("try again in {seconds} s"))
+            .retry_after(seconds))
     }
 
     /// Counts a refused token.
     fn refused(&self, peer: IpAddr) {
         let now = (self.clock)();
         let mut refusals = self.refusals.lock();
-        if refusals.len() >= COUNTED {
-            refusals.retain(|_, (since, _)| is_in_the_minute(*since, now));
+        if !refusals.is_in_the_minute(now) {
+            *refusals = Refusals { since: now, of: HashMap::new() };
         }
-        let counted = refusals.entry(network(peer)).or_insert((now, 0));
-        if !is_in_the_minute(counted.0, now) {
-            *counted = (now, 0);
-        }
-        counted.1 = counted.1.saturating_add(1);
+        let count = refusals.of.entry(network(peer)).or_default();
+        *count = count.saturating_add(1);
     }
 }
 
-fn is_in_the_minute(since: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(since).abs() < SignedDuration::from_mins(1)
+impl Refusals {
+    fn is_in_the_minute(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since).abs() < SignedDuration::from_mins(1)
+    }
 }
 
 /// `application/json`, with or without parameters (RFC 9110 section 8.3.1).

@@ -70,14 +70,7 @@ impl Sessions {
     /// # Errors
     /// The refusal.
     pub fn may_open(&self, key: &str, token_sha256: &str) -> Result<(), Problem> {
-        match self.0.lock().used.get(token_sha256) {
-            Some((other, _)) if other != key => {
-                Err(Problem::new(ErrorCode::TokenUsed, "another key has opened a session with this token").hint(
-                    "log in again with `jit-login login`; if nobody else should have the token, tell an administrator",
-                ))
-            }
-            _ => Ok(()),
-        }
+        self.0.lock().may_open(key, token_sha256)
     }
 
     /// Opens a session. The token, which expires at `expires`, opens none for another key.
@@ -85,9 +78,10 @@ impl Sessions {
     /// # Errors
     /// The refusal.
     pub fn open(&self, key: &str, session: Session, expires: Timestamp) -> Result<Arc<Session>, Problem> {
-        self.may_open(key, &session.login.token_sha256)?;
         let (now, session) = (session.since, Arc::new(session));
         let mut state = self.0.lock();
+        // Again, under the lock: two keys can have come this far with one token.
+        state.may_open(key, &session.login.token_sha256)?;
         let State { by_key, used } = &mut *state;
         by_key.retain(|_, session| session.until > now);
         // A token is accepted for a minute after its end, see `jit-identity`.
@@ -115,6 +109,19 @@ impl Sessions {
             session.ended.cancel();
             true
         })
+    }
+}
+
+impl State {
+    fn may_open(&self, key: &str, token_sha256: &str) -> Result<(), Problem> {
+        match self.used.get(token_sha256) {
+            Some((other, _)) if other != key => {
+                Err(Problem::new(ErrorCode::TokenUsed, "another key has opened a session with this token").hint(
+                    "log in again with `jit-login login`; if nobody else should have the token, tell an administrator",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
