@@ -20,6 +20,7 @@ use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
@@ -45,6 +46,9 @@ pub struct Limits {
     pub per_account: usize,
     /// Concurrent connections of one person who comes through the front end.
     pub per_guest: usize,
+    /// How long a connection counts at least, so that connections that are closed at once are limited as well: to
+    /// `per_account` in this time.
+    pub counts: Duration,
     /// How long a head may take to arrive, and how long an idle connection is kept.
     pub head: Duration,
     /// How long a call may take, from its head to the beginning of its answer; longer than the longest wait.
@@ -63,6 +67,8 @@ impl Limits {
         guests: 128,
         per_account: 128,
         per_guest: 32,
+        // 1,280 connections of one account in a second.
+        counts: Duration::from_millis(100),
         head: Duration::from_secs(10),
         call: Duration::from_secs(90),
         unread: Duration::from_secs(30),
@@ -175,10 +181,14 @@ pub async fn serve(
         }
         let Ok(peer) = Peer::of(&stream, *door) else { continue };
         let connection = graceful.watch(serving.connection(stream, peer));
+        let (counts, is_operator) = (Instant::now() + limits.counts, *door == Listener::Operators);
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, uid, "a connection ended with an error");
+            }
+            if !is_operator {
+                tokio::time::sleep_until(counts).await;
             }
         });
     }
