@@ -98,12 +98,15 @@ impl Peer {
     /// The person of an introduction, which came through the front end's own socket.
     ///
     /// # Errors
-    /// [`Unknown`], with what to do about it.
-    pub(super) async fn introduced(introduction: Introduction, people: &People) -> Result<(Self, PersonName), Unknown> {
+    /// The problem, with what to do about it.
+    pub(super) async fn introduced(
+        introduction: Introduction,
+        broker: &Broker,
+    ) -> Result<(Self, PersonName), ApiError> {
         let Introduction { login, name, groups, .. } = introduction;
         let identity = Identity { issuer: login.issuer.clone(), subject: login.subject.clone() };
         let guest = Guest { identity, name, groups };
-        let name = people.introduce(guest.clone()).await?.name;
+        let name = broker.introduce(guest.clone(), &login).await?.name;
         Ok((Self(Origin::Guest(Arc::new(Introduced { guest, login, name: name.clone() }))), name))
     }
 

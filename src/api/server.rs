@@ -283,7 +283,7 @@ async fn admit(
     let left = Duration::try_from(left).ok().filter(|left| !left.is_zero());
     let left =
         left.ok_or_else(|| ApiError::new(ErrorCode::UnknownCaller, "the session is over").hint("log in again"))?;
-    let (peer, name) = Peer::introduced(introduction, &api.broker.people()).await?;
+    let (peer, name) = Peer::introduced(introduction, &api.broker).await?;
     let place = Place::take(guests, peer.account(), limits.guests, limits.per_guest).ok_or_else(|| {
         api.metrics.rate_limited(Limit::Connections);
         busy()

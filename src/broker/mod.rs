@@ -6,6 +6,7 @@
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
+//!  introduce: a person of an identity provider, before anything else
 //!  logs: where the gateway's logs stand, whenever it says so, even after Ended
 //!  readings: who read what the gateway kept, before it is handed out, even after Ended
 //!  retention: what the gateway kept, deleted some time after Ended
@@ -21,6 +22,7 @@ mod collect;
 mod end;
 mod extend;
 mod facts;
+mod introduce;
 mod logs;
 mod operate;
 mod other_access;
@@ -54,9 +56,9 @@ use crate::grant::times::Times;
 use crate::grant::{self, Author, Binding, Event, Found, Grant, GrantId, SessionTerms};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
-use crate::people::{People, Unknown, or_nobody};
+use crate::people::{Identity, People, Unknown, or_nobody};
 use crate::rbac::role::ResolvedRole;
-use crate::trail::{Opened, TrailError};
+use crate::trail::{Introduction, Opened, TrailError};
 
 pub use self::collect::IssuedAccess;
 use self::logs::Logs;
@@ -213,6 +215,8 @@ pub struct Broker {
     bound_user_names: Mutex<BTreeMap<ClusterName, BTreeMap<PersonName, Found>>>,
     /// Roles of recently ended grants, by the hash of their rules.
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
+    /// Held by whoever gives a person of an identity provider a name.
+    introductions: tokio::sync::Mutex<()>,
     refusals: Refusals,
     logs: Logs,
     readings: Readings,
@@ -241,7 +245,10 @@ pub struct Parts {
 impl Broker {
     /// A broker in the state that the trail recorded.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
+        for Introduction { issuer, subject, called, name } in std::mem::take(&mut parts.opened.introductions) {
+            parts.people.recall(&Identity { issuer, subject }, &called, &name);
+        }
         Self {
             ledger: Ledger::new(parts.opened, parts.overseers, parts.clock),
             ids: parts.ids,
@@ -255,6 +262,7 @@ impl Broker {
             drain_lock: tokio::sync::RwLock::default(),
             bound_user_names: Mutex::default(),
             roles: tokio::sync::Mutex::default(),
+            introductions: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
             logs: Logs::default(),
             readings: Readings::default(),

@@ -67,6 +67,7 @@ fn tells_requester(event: &Event) -> bool {
         | Event::ScanFailed { .. }
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
+        | Event::Introduced { .. }
         | Event::Notified { .. }
         | Event::Requested(_)
         | Event::Withdrawn

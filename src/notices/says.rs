@@ -81,6 +81,7 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
         | Event::ScanFailed { .. }
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
+        | Event::Introduced { .. }
         | Event::Notified { .. } => of_daemon(fact, by),
     }
 }
@@ -103,6 +104,7 @@ fn of_daemon(fact: &Fact, by: &str) -> String {
         Event::RefusalsCounted { codes, .. } => {
             format!("{} more requests of {by} were refused", codes.values().sum::<u64>())
         }
+        Event::Introduced { called } => format!("{by} came from an identity provider, which calls them {called}"),
         other => other.kind().to_owned(),
     }
 }

@@ -75,6 +75,21 @@ pub fn account_named(name: &[u8]) -> Result<Option<Account>, Failed> {
     Ok(present(PwdGrp.getpwnam(name))?.map(Account::from))
 }
 
+/// The names of the accounts in the host's own file (passwd(5)). A directory has others, which only [`account_named`] finds:
+/// most do not list them.
+///
+/// # Errors
+/// [`Failed`].
+pub fn names_of_accounts() -> Result<Vec<Vec<u8>>, Failed> {
+    let file = std::fs::read(ACCOUNTS).map_err(|error| failed(&error))?;
+    let names = file.split(|byte| *byte == b'\n').filter_map(|line| {
+        let name = line.trim_ascii_start().split(|byte| *byte == b':').next()?;
+        // A reference to another source, a comment, or a line without a name.
+        name.first().is_some_and(|first| !b"+-#".contains(first)).then(|| name.to_vec())
+    });
+    Ok(names.collect())
+}
+
 /// The group of this gid.
 ///
 /// # Errors
@@ -118,6 +133,9 @@ type FileState = (u64, u64, i64, i64);
 
 /// How long a name is cached. A directory's own cache is slower; a change of the host's file clears this one at once.
 const NAMES_KEPT: Duration = Duration::from_secs(60);
+
+/// The host's file of accounts (passwd(5)).
+const ACCOUNTS: &str = "/etc/passwd";
 
 /// The host's group file (group(5)).
 const GROUPS: &str = "/etc/group";

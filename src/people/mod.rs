@@ -7,6 +7,7 @@
 //! grant that is collected.
 
 pub mod host;
+mod names;
 mod provider;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 
 use self::host::{Account, Failed, GroupNames};
+use self::names::Appearance;
 use self::provider::Guests;
 pub use self::provider::{Guest, Identity, Provider};
 use crate::dependency::{Dependency, NoAnswer, Watched};
@@ -53,11 +55,22 @@ pub struct People {
     guests: Arc<Guests>,
 }
 
+/// A person of a provider who comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The person is declared, or has come under this name before.
+    Known(Person),
+    /// The person comes under this name for the first time; [`People::admit`] takes that down, once the trail has it.
+    New(Person),
+}
+
 /// A query of the name service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     Uid(u32),
     Name(PersonName),
+    /// Every account that a reader may take this name for.
+    Like(PersonName),
 }
 
 /// The number of concurrent queries; a name service that hangs blocks this many threads at most.
@@ -115,9 +128,12 @@ pub enum Unknown {
     /// The caller came from an identity provider that the configuration does not have.
     #[error("`{0}` is not a provider of this daemon's configuration")]
     NoProvider(String),
-    /// The name of a provider's person is another person's already.
-    #[error("the name `{0}` belongs to another person")]
+    /// Another person has the name of a provider's person, or one that a reader may take for it.
+    #[error("the name `{0}` is another person's, or looks like another person's")]
     NameTaken(PersonName),
+    /// A provider's person came under other names before.
+    #[error("the name `{0}` is new, and the provider has called this person by too many others")]
+    TooManyNames(PersonName),
     /// The account's name cannot be a person's name.
     #[error("the account name `{0}` cannot be used: it is root's, or does not have 1 to 255 bytes")]
     OddName(String),
@@ -148,7 +164,7 @@ impl Hint for Unknown {
                 "`strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
             }
             Self::NoProvider(_) => "an administrator can add it under `providers` in config.yaml",
-            Self::NameTaken(_) => {
+            Self::NameTaken(_) | Self::TooManyNames(_) => {
                 "an administrator can declare the person, with the identity, under `people` in config.yaml"
             }
             Self::NameService(error) => return error.hint(),
@@ -277,22 +293,68 @@ impl People {
         Ok(Person { name, groups: provider.groups_of(guest), login: None })
     }
 
-    /// Takes down what a provider said about a person who has logged in, and finds the person.
+    /// The person of an identity who comes in. Takes down what the provider said about a person who came under this name
+    /// before; of anybody else, nothing is taken down yet.
     ///
     /// # Errors
-    /// [`Unknown`]; [`Unknown::NameTaken`] if the name is an account's of this host, or another identity has it.
-    pub async fn introduce(&self, guest: Guest) -> Result<Person, Unknown> {
-        let person = self.by_identity(&guest).await?;
-        let is_declared = self.declared.iter().any(|declared| declared.name == person.name);
-        if !is_declared {
-            let account = person.name.account();
-            let asked = Asked::Name(person.name.clone());
-            if self.ask(asked, false, move || host::account_named(&account)).await?.is_some() {
-                return Err(Unknown::NameTaken(person.name));
+    /// [`Unknown`]; [`Unknown::NameTaken`] if a reader may take the name for another person's, whether of this host, declared,
+    /// or of a provider.
+    pub async fn introduce(&self, guest: &Guest) -> Result<Arrival, Unknown> {
+        let person = self.by_identity(guest).await?;
+        if !self.declared.iter().any(|declared| declared.identities.contains(&guest.identity)) {
+            let came_before = self.guests.has(guest)?;
+            if let Some(other) = self.another(guest, &person.name).await? {
+                let Identity { issuer, subject } = &guest.identity;
+                tracing::warn!(name = %person.name, issuer, subject, other, "refused a person: the name is another person's");
+                return Err(Unknown::NameTaken(guest.name.clone()));
+            }
+            if !came_before {
+                return Ok(Arrival::New(person));
             }
         }
-        self.guests.remember(&person.name, guest, is_declared)?;
-        Ok(person)
+        self.guests.remember(&person.name, guest.clone());
+        Ok(Arrival::Known(person))
+    }
+
+    /// Takes down a person who came in for the first time under this name.
+    pub fn admit(&self, person: &Person, guest: Guest) {
+        self.guests.give(&guest.identity, &guest.name, &person.name);
+        self.guests.remember(&person.name, guest);
+    }
+
+    /// Takes down that somebody came in before this daemon started.
+    pub fn recall(&self, identity: &Identity, called: &PersonName, name: &PersonName) {
+        self.guests.give(identity, called, name);
+    }
+
+    /// Another person for whom a reader may take this one.
+    async fn another(&self, guest: &Guest, name: &PersonName) -> Result<Option<String>, Unknown> {
+        let looks = [&guest.name, name].map(Appearance::of);
+        let resembles = move |other: &PersonName| {
+            let other = Appearance::of(other);
+            looks.iter().any(|own| own.resembles(&other))
+        };
+        if let Some(declared) = self.declared.iter().find(|declared| resembles(&declared.name)) {
+            return Ok(Some(declared.name.to_string()));
+        }
+        let [called, whole] = [&guest.name, name].map(Appearance::of);
+        let found = [&called, &whole].into_iter().find_map(|looks| self.guests.another(looks, &guest.identity));
+        if let Some(other) = found {
+            return Ok(Some(format!("{} at {}", other.subject, other.issuer)));
+        }
+        let candidates = Appearance::candidates(&guest.name).into_iter().map(String::into_bytes);
+        let candidates: Vec<Vec<u8>> = [guest.name.account(), name.account()].into_iter().chain(candidates).collect();
+        let account = self.host.ask(Asked::Like(guest.name.clone()), move || {
+            for name in candidates {
+                if let Some(account) = host::account_named(&name)? {
+                    return Ok(Some(account.display_name()));
+                }
+            }
+            let names = host::names_of_accounts()?;
+            let mut names = names.iter().filter_map(|name| PersonName::of_account(name).ok());
+            Ok::<_, Failed>(names.find(|name| resembles(name)).map(|name| name.to_string()))
+        });
+        Ok(account.await??)
     }
 
     /// Shows whether the name service answers.
@@ -377,6 +439,17 @@ mod tests {
         Guest { identity: identity(subject), name: name.parse().unwrap(), groups }
     }
 
+    /// Lets a person in as the broker does.
+    async fn come(people: &People, guest: Guest) -> Result<Person, Unknown> {
+        Ok(match people.introduce(&guest).await? {
+            Arrival::Known(person) => person,
+            Arrival::New(person) => {
+                people.admit(&person, guest);
+                person
+            }
+        })
+    }
+
     fn people(strict: bool) -> People {
         let alice = Declared {
             name: "alice".parse().unwrap(),
@@ -392,36 +465,80 @@ mod tests {
     #[tokio::test]
     async fn a_declared_identity_is_the_declared_person() {
         let people = people(true);
-        let alice = people.introduce(guest("1", "mallory", &["payments-leads", "admins"])).await.unwrap();
+        let alice = come(&people, guest("1", "mallory", &["payments-leads", "admins"])).await.unwrap();
         assert_eq!(alice.name.as_str(), "alice");
         assert_eq!(alice.groups, ["oncall".to_owned(), "payments-leads".to_owned()].into());
         assert_eq!(people.by_name(&alice.name).await.unwrap(), alice);
         let elsewhere = Identity { issuer: "https://other.example".to_owned(), subject: "1".to_owned() };
         let stranger = Guest { identity: elsewhere, ..guest("1", "alice", &[]) };
-        assert!(matches!(people.introduce(stranger).await, Err(Unknown::NoProvider(_))));
+        assert!(matches!(come(&people, stranger).await, Err(Unknown::NoProvider(_))));
     }
 
     #[tokio::test]
     async fn an_undeclared_identity_is_nobody_elses_name() {
         let people = people(false);
-        let alice = people.introduce(guest("2", "alice", &["payments-leads"])).await.unwrap();
-        assert!(alice.name.as_str().starts_with("alice."), "{}", alice.name);
-        assert_eq!(people.by_name(&alice.name).await.unwrap().groups, ["payments-leads".to_owned()].into());
+        let frieda = come(&people, guest("2", "frieda", &["payments-leads"])).await.unwrap();
+        assert!(frieda.name.as_str().starts_with("frieda."), "{}", frieda.name);
+        assert_eq!(people.by_name(&frieda.name).await.unwrap().groups, ["payments-leads".to_owned()].into());
         // The provider says something else at the next login.
-        people.introduce(guest("2", "alice", &[])).await.unwrap();
-        assert_eq!(people.by_name(&alice.name).await.unwrap().groups, BTreeSet::new());
-        let strict = self::people(true).introduce(guest("2", "alice", &["payments-leads"])).await;
+        assert!(matches!(people.introduce(&guest("2", "frieda", &[])).await, Ok(Arrival::Known(_))));
+        assert_eq!(people.by_name(&frieda.name).await.unwrap().groups, BTreeSet::new());
+        let strict = come(&self::people(true), guest("2", "frieda", &["payments-leads"])).await;
         assert!(matches!(strict, Err(Unknown::NotDeclared(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_a_reader_may_take_for_anothers_is_refused() {
+        let people = people(false);
+        come(&people, guest("2", "frieda@corp", &[])).await.unwrap();
+        for (name, of) in [
+            ("alice", "a declared person"),
+            ("Alice", "a declared person"),
+            ("\u{430}lice", "a declared person"),
+            ("oidc%3Aalice", "a declared person"),
+            ("root", "an account"),
+            ("Daemon", "an account"),
+            ("dae\u{217f}on", "an account"),
+            ("frieda@corp", "a person of a provider"),
+            ("FRIEDA@corp", "a person of a provider"),
+            ("frieda@c\u{43e}rp", "a person of a provider"),
+        ] {
+            let refused = come(&people, guest("3", name, &[])).await;
+            assert!(matches!(refused, Err(Unknown::NameTaken(_))), "{name}, like that of {of}: {refused:?}");
+        }
+        // Nobody's record changes: each of them is still who they were.
+        assert!(matches!(people.introduce(&guest("2", "frieda@corp", &[])).await, Ok(Arrival::Known(_))));
+        assert!(come(&people, guest("3", "greta@corp", &[])).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_stays_its_persons_also_after_a_restart_and_under_a_new_one() {
+        let before = people(false);
+        let frieda = come(&before, guest("2", "frieda@corp", &[])).await.unwrap();
+        let people = people(false);
+        people.recall(&identity("2"), &"frieda@corp".parse().unwrap(), &frieda.name);
+        assert_eq!(
+            come(&people, guest("3", "Frieda@corp", &[])).await,
+            Err(Unknown::NameTaken("Frieda@corp".parse().unwrap()))
+        );
+        assert!(matches!(people.introduce(&guest("2", "fritz@corp", &[])).await, Ok(Arrival::New(_))));
+        come(&people, guest("2", "fritz@corp", &[])).await.unwrap();
+        assert!(matches!(come(&people, guest("3", "frieda@corp", &[])).await, Err(Unknown::NameTaken(_))));
+        for number in 0..20 {
+            let came = come(&people, guest("2", &format!("frieda-{number}@corp"), &[])).await;
+            assert_eq!(came.is_ok(), number < 14, "{came:?}");
+        }
+        assert!(matches!(people.introduce(&guest("2", "frieda@corp", &[])).await, Ok(Arrival::Known(_))));
     }
 
     #[tokio::test]
     async fn a_reload_forgets_no_one_and_maps_anew() {
         let before = people(false);
-        let alice = before.introduce(guest("2", "alice", &["payments-leads"])).await.unwrap();
+        let frieda = come(&before, guest("2", "frieda", &["payments-leads"])).await.unwrap();
         let without = People::new(Vec::new(), false).after(&before);
-        assert!(matches!(without.by_name(&alice.name).await, Err(Unknown::NoProvider(_))));
+        assert!(matches!(without.by_name(&frieda.name).await, Err(Unknown::NoProvider(_))));
         let after = people(false).after(&before);
-        assert_eq!(after.by_name(&alice.name).await.unwrap(), alice);
+        assert_eq!(after.by_name(&frieda.name).await.unwrap(), frieda);
     }
 
     #[tokio::test]

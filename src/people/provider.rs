@@ -2,14 +2,16 @@
 //!
 //! An identity is a provider's issuer and subject, byte by byte; names change hands, and everybody may choose theirs at some
 //! providers. A declared identity is that declared person. Any other one is named `NAME.TAG`: the tag is a digest of the
-//! identity, so two people have two names, whatever their provider calls them, and no table of names has to be kept. Only
-//! groups that the configuration lists for the provider count. The rest of `people` calls this.
+//! identity, so two people have two names, whatever their provider calls them. A reader looks at NAME, so nobody is let in
+//! whose NAME another person has, or one that looks like it. Only groups that the configuration lists for the provider count.
+//! The rest of `people` calls this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
 use super::Unknown;
+use super::names::Appearance;
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::PersonName;
 
@@ -69,35 +71,67 @@ const TAG: usize = 10;
 /// How much of a name an error shows, in characters.
 const LONGEST_SHOWN: usize = 64;
 
-/// How many people are remembered; who is forgotten is asked for at the next login.
+/// Of how many people is remembered what their providers said; who is forgotten is asked for at the next login.
 const REMEMBERED: usize = 10_000;
 
-/// What the providers said last about the people who logged in since the daemon started. A request's approvers are looked
-/// up here when it is collected: who is not known is no approver.
+/// Under how many names one identity may come: the trail keeps each for ever.
+const NAMES: usize = 16;
+
+/// The people of providers who have come in. A request's approvers are looked up here when it is collected: of whom nothing
+/// was said since the daemon started is no approver.
 #[derive(Debug, Default)]
-pub(super) struct Guests(Mutex<BTreeMap<PersonName, Guest>>);
+pub(super) struct Guests(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What the provider said last, since the daemon started, by the name of the person.
+    said: BTreeMap<PersonName, Guest>,
+    /// What providers ever called each identity.
+    called: BTreeMap<Identity, BTreeSet<PersonName>>,
+    /// Whose name it is, for each form that a reader may take for it.
+    looks: BTreeMap<String, Identity>,
+}
 
 impl Guests {
     /// Remembers what was said, instead of what was said before.
+    pub(super) fn remember(&self, name: &PersonName, guest: Guest) {
+        let mut known = self.0.lock();
+        if known.said.len() >= REMEMBERED && !known.said.contains_key(name) {
+            known.said.pop_first();
+        }
+        known.said.insert(name.clone(), guest);
+    }
+
+    /// Gives the person of this identity the names that they came under.
+    pub(super) fn give(&self, identity: &Identity, called: &PersonName, name: &PersonName) {
+        let known = &mut *self.0.lock();
+        known.called.entry(identity.clone()).or_default().insert(called.clone());
+        for form in [called, name].map(Appearance::of).iter().flat_map(Appearance::forms) {
+            known.looks.entry(form.to_owned()).or_insert_with(|| identity.clone());
+        }
+    }
+
+    /// Whether the person has come under this name before.
     ///
     /// # Errors
-    /// [`Unknown::NameTaken`] if the name belongs to another identity.
-    pub(super) fn remember(&self, name: &PersonName, guest: Guest, is_declared: bool) -> Result<(), Unknown> {
-        let mut guests = self.0.lock();
-        match guests.get(name) {
-            Some(known) if known.identity != guest.identity && !is_declared => {
-                return Err(Unknown::NameTaken(name.clone()));
-            }
-            None if guests.len() >= REMEMBERED => _ = guests.pop_first(),
-            _ => {}
+    /// [`Unknown::TooManyNames`] if the person came under too many others.
+    pub(super) fn has(&self, guest: &Guest) -> Result<bool, Unknown> {
+        match self.0.lock().called.get(&guest.identity) {
+            Some(called) if called.contains(&guest.name) => Ok(true),
+            Some(called) if called.len() >= NAMES => Err(Unknown::TooManyNames(guest.name.clone())),
+            _ => Ok(false),
         }
-        guests.insert(name.clone(), guest);
-        Ok(())
+    }
+
+    /// Another identity whose name a reader may take for one that looks like this.
+    pub(super) fn another(&self, looks: &Appearance, identity: &Identity) -> Option<Identity> {
+        let known = self.0.lock();
+        looks.forms().find_map(|form| known.looks.get(form).filter(|other| *other != identity)).cloned()
     }
 
     /// What was said last about the person of this name.
     pub(super) fn of(&self, name: &PersonName) -> Option<Guest> {
-        self.0.lock().get(name).cloned()
+        self.0.lock().said.get(name).cloned()
     }
 }
 

@@ -47,3 +47,6 @@ CREATE UNIQUE INDEX once ON events (grant_id, kind) WHERE
 
 -- Finds the last drain or resume.
 CREATE INDEX draining ON events (seq) WHERE kind IN ('drained', 'resumed');
+
+-- Finds who came from identity providers, and what they were called there.
+CREATE INDEX introductions ON events (seq) WHERE kind = 'introduced';

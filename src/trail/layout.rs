@@ -22,13 +22,14 @@ pub(super) const EVENTS: &str = include_str!("events.sql");
 const FINDING: &str = include_str!("finding.sql");
 
 /// The number of the current layout.
-pub(super) const PRESENT: i64 = 4;
+pub(super) const PRESENT: i64 = 5;
 
 /// Removes the tables and indexes for searching of earlier layouts.
 const FINDING_OF_EARLIER: &str = "
     DROP TABLE grants;
     DROP TABLE IF EXISTS links;
     DROP TABLE IF EXISTS watchers;
+    DROP TABLE IF EXISTS closed;
     DROP INDEX IF EXISTS events_of_grant;
     DROP INDEX once;
     DROP INDEX IF EXISTS draining;";

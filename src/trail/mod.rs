@@ -18,6 +18,7 @@ use rusqlite::ffi;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::grant::drain::Draining;
+use crate::grant::request::PersonName;
 use crate::grant::{Fact, Grant, GrantId};
 use crate::hint::Hint;
 
@@ -41,7 +42,7 @@ pub use backup::back_up;
 pub use chain::{Entry, Position};
 pub use follow::{Folded, Told};
 pub use queries::Page;
-use queries::{draining, open_grants};
+use queries::{draining, introductions, open_grants};
 use readers::Readers;
 use simulation::Simulation;
 use sqlite::{hold, open_for_writing};
@@ -176,8 +177,23 @@ pub struct Opened {
     pub latest: Timestamp,
     /// The drain in force, if any.
     pub drain: Option<Draining>,
+    /// Each name under which somebody came from an identity provider, oldest first.
+    pub introductions: Vec<Introduction>,
     /// What was stored after its author had been told [`TrailError::Unknown`].
     pub late: UnboundedReceiver<Late>,
+}
+
+/// Under which name somebody came from an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The issuer.
+    pub issuer: String,
+    /// The subject.
+    pub subject: String,
+    /// What the provider called the person.
+    pub called: PersonName,
+    /// The name of the person in the trail.
+    pub name: PersonName,
 }
 
 /// A grant, built from its events.
@@ -246,13 +262,14 @@ impl Trail {
         let lists = Readers::open(path, LISTS).map_err(|fault| fault.at(path))?;
         let open = questions.read(open_grants).map_err(|fault| fault.at(path))?;
         let drain = questions.read(draining).map_err(|fault| fault.at(path))?;
+        let introductions = questions.read(introductions).map_err(|fault| fault.at(path))?;
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
         let store = Store { connection, head, path: Arc::clone(&path), in_use: false, fault: Arc::clone(&fault), lock };
         let (sender, late) = unbounded_channel();
         let way = Arc::new(way(store, sender).map_err(|fault| fault.at(&path))?);
         let trail = Self { way, questions, lists, path, fault };
-        Ok(Opened { trail, open, latest, drain, late })
+        Ok(Opened { trail, open, latest, drain, introductions, late })
     }
 
     /// Appends `facts`, all or none, and returns the position of the last one when they are on the disk.

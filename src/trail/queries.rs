@@ -12,10 +12,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::parse;
 use super::readers::Readers;
-use super::{Fault, Open, Trail, TrailError, Way};
+use super::{Fault, Introduction, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
-use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName};
-use crate::grant::{Event, Filter, Grant, GrantId, LogHead, LogHistory, Shown};
+use crate::grant::request::{AccessRequest, KeyHash, Login, Person, PersonName, ProviderLogin};
+use crate::grant::{Author, Event, Filter, Grant, GrantId, LogHead, LogHistory, Shown};
 use crate::rbac::ResolvedRole;
 
 /// A part of the results, and the place from which to continue; none at the end.
@@ -404,6 +404,23 @@ pub(super) fn draining(connection: &Connection) -> Result<Option<Draining>, Faul
         .optional()?;
     let entry = line.as_deref().map(parse).transpose()?;
     Ok(entry.and_then(|entry| Draining::after(None, &entry.fact)))
+}
+
+/// Each name under which somebody came from an identity provider, oldest first.
+pub(super) fn introductions(connection: &Connection) -> Result<Vec<Introduction>, Fault> {
+    let mut statement = connection.prepare("SELECT line FROM events WHERE kind = 'introduced' ORDER BY seq")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let fact = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?.fact;
+        if let (Event::Introduced { called }, Author::Person { name, login: Some(Login::Provider(login)) }) =
+            (fact.event, fact.author)
+        {
+            let ProviderLogin { issuer, subject, .. } = *login;
+            found.push(Introduction { issuer, subject, called, name });
+        }
+    }
+    Ok(found)
 }
 
 /// The grants that are not over or owe a review. For `open > 0`, SQLite would read all grants in order.

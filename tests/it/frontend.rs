@@ -14,13 +14,19 @@ use crate::plane::{Admin, Answer, Plane, until};
 
 const ISSUER: &str = "https://id.example/realms/corp";
 
+const OTHER: &str = "https://other.example";
+
 const CONFIG: &str = r#"
-providers: [{issuer: "https://id.example/realms/corp", groups: [payments-oncall, payments-leads]}]
+providers:
+- {issuer: "https://id.example/realms/corp", groups: [payments-oncall, payments-leads]}
+- {issuer: "https://other.example", groups: [payments-oncall, payments-leads]}
 "#;
 
 fn bastion() -> Bastion<'static> {
     let mut bastion = Bastion::prepared(Plane::shared(), Options { config: CONFIG.to_owned(), ..Options::default() });
-    let identity = format!("name: alice, identities: [{{issuer: \"{ISSUER}\", subject: alice-at-corp}}], uids");
+    let at = |issuer: &str, subject: &str| format!("{{issuer: \"{issuer}\", subject: {subject}}}");
+    let (corp, other) = (at(ISSUER, "alice-at-corp"), at(OTHER, "alice-at-other"));
+    let identity = format!("name: alice, identities: [{corp}, {other}], uids");
     bastion.rewrite_config("name: alice, uids", &identity);
     bastion.serve();
     bastion
@@ -42,6 +48,18 @@ fn introduction(subject: &str, groups: &[&str]) -> Introduction {
         groups: groups.iter().map(ToString::to_string).collect(),
         until: now() + jiff::SignedDuration::from_hours(1),
         address: "192.0.2.7:50000".to_owned(),
+    }
+}
+
+/// Somebody of another provider.
+fn elsewhere(subject: &str, called: &str) -> Introduction {
+    let Introduction { login, .. } = introduction(subject, &[]);
+    let login = ProviderLogin { issuer: OTHER.to_owned(), ..login };
+    Introduction {
+        login,
+        name: called.parse().unwrap(),
+        groups: vec!["payments-leads".to_owned()],
+        ..introduction("x", &[])
     }
 }
 
@@ -165,6 +183,69 @@ fn one_human_with_an_account_and_an_identity_answers_their_own_request_with_neit
     let (status, problem) = bastion.approve(ALICE, &grant);
     assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
+}
+
+/// One human with identities at two providers is one person, whichever of them requests and whichever answers.
+#[test]
+fn one_human_at_two_providers_answers_their_own_request_at_neither() {
+    let bastion = bastion();
+    let ways = [introduction("alice-at-corp", &["payments-leads"]), elsewhere("alice-at-other", "alice@other")];
+    let [mut corp, mut other] = ways.map(|way| {
+        let (wire, name) = Wire::introduced(&bastion, &way).unwrap();
+        assert_eq!(name, "alice");
+        wire
+    });
+    let ask = || json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() });
+    let ways = &mut [&mut corp, &mut other];
+    for _ in 0..2 {
+        ways.reverse();
+        let [asks, says] = ways;
+        let (status, grant) = asks.call("POST", "/v1/grants", &ask());
+        assert_eq!(status, 201, "{grant}");
+        let digest = json!({ "digest": grant["digest"] });
+        let (status, problem) = says.call("POST", &path(&grant, "/approve"), &digest);
+        assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
+        assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    }
+}
+
+/// Nobody comes in under a name that a reader may take for another person's: an account's, a declared person's, or that of a
+/// person of any provider, also after a restart. Whoever has the name keeps it.
+#[test]
+fn nobody_gets_a_name_that_looks_like_anothers() {
+    let mut bastion = bastion();
+    let refused = |bastion: &Bastion<'_>, called: &str| {
+        let answer = Wire::introduced(bastion, &elsewhere("mallory", called));
+        assert_eq!(answer.err().as_deref(), Some("name-taken"), "{called}");
+    };
+    // `daemon` is an account of every host.
+    for called in ["daemon", "Daemon", "d\u{430}emon", "\u{ff44}aemon", "daernon", "oidc%3Adaemon", "root"] {
+        refused(&bastion, called);
+    }
+    for called in ["alice", "ALICE", "\u{430}lice", "a1ice", "corp%3Aalice"] {
+        refused(&bastion, called);
+    }
+    let frieda = introduction("frieda", &[]);
+    let (_, name) = Wire::introduced(&bastion, &frieda).unwrap();
+    let taken = ["frieda@corp", "Frieda@Corp", "fried\u{430}@corp", "frieda@c\u{3bf}rp", name.as_str()];
+    for called in taken {
+        refused(&bastion, called);
+    }
+    bastion.kill();
+    bastion.serve();
+    for called in taken {
+        refused(&bastion, called);
+    }
+    assert_eq!(Wire::introduced(&bastion, &frieda).unwrap().1, name, "she is who she was");
+    assert!(Wire::introduced(&bastion, &elsewhere("mallory", "mallory@other")).is_ok());
+    let trail = bastion.trail();
+    let came: Vec<_> = trail.iter().filter(|entry| entry["event"]["kind"] == "introduced").collect();
+    let of = |entry: &Value| {
+        (entry["by"].clone(), entry["event"]["called"].clone(), entry["login"]["provider"]["subject"].clone())
+    };
+    assert_eq!(of(came[0]), (json!(name), json!("frieda@corp"), json!("frieda")));
+    assert_eq!((came.len(), &came[1]["event"]["called"]), (2, &json!("mallory@other")));
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
 /// Who loses the group at the provider approves nothing any more, and what they approved is not collected.

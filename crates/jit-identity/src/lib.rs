@@ -10,7 +10,6 @@
 //! - [`provider`]: what an administrator configures; [`verify()`]: the checks of an ID token (OpenID Connect Core 1.0,
 //!   section 3.1.3.7, and more); [`person`]: what they establish; [`refusal`]: which check failed
 //! - [`fetch`]: gets the keys from the provider; [`source`]: when, and for how long they count
-//! - [`names`]: whether one displayed name can be taken for another
 //!
 //! Only `fetch` and `source` do I/O.
 //! Nothing in a token is followed: no URL, no key, no reference to other claims. Whatever is unknown, of another type or
@@ -21,7 +20,6 @@ pub mod fetch;
 mod json;
 pub mod jws;
 pub mod keys;
-pub mod names;
 pub mod person;
 pub mod provider;
 pub mod refusal;

@@ -4,7 +4,7 @@ use super::super::sqlite::TAIL;
 use super::*;
 
 /// The tables that files of earlier layouts had in addition to the events.
-const LAYOUTS: [&str; 3] = [
+const LAYOUTS: [&str; 4] = [
     "CREATE INDEX events_of_grant ON events (grant_id, seq) WHERE grant_id IS NOT NULL;
      CREATE TABLE grants (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, requester TEXT NOT NULL, key TEXT NOT NULL,
         groups TEXT NOT NULL, open INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -23,7 +23,7 @@ const LAYOUTS: [&str; 3] = [
      INSERT INTO grants SELECT seq, id, requester, key, '[]', open, last FROM new.grants;
      INSERT INTO links SELECT seq, before FROM new.links;
      PRAGMA user_version = 2;",
-    // `groups` was in none of layout 3; the tests below look at it.
+    // `groups` was in none of the layouts 3 and 4; the tests below look at it.
     "CREATE TABLE grants (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, requester TEXT NOT NULL, key TEXT NOT NULL,
         at INTEGER NOT NULL, open INTEGER NOT NULL, last INTEGER NOT NULL, groups TEXT NOT NULL DEFAULT '[]') STRICT;
      CREATE INDEX grants_in_order ON grants (open);
@@ -36,6 +36,20 @@ const LAYOUTS: [&str; 3] = [
      INSERT INTO watchers SELECT watcher, seq FROM new.watchers;
      INSERT INTO links SELECT seq, before FROM new.links;
      PRAGMA user_version = 3;",
+    "CREATE TABLE grants (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, requester TEXT NOT NULL, key TEXT NOT NULL,
+        at INTEGER NOT NULL, open INTEGER NOT NULL, last INTEGER NOT NULL, groups TEXT NOT NULL DEFAULT '[]') STRICT;
+     CREATE INDEX grants_in_order ON grants (open);
+     CREATE INDEX grants_by_key ON grants (key, requester);
+     CREATE INDEX grants_of_person ON grants (requester);
+     CREATE TABLE watchers (watcher TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (watcher, seq)) STRICT, WITHOUT ROWID;
+     CREATE TABLE links (seq INTEGER PRIMARY KEY, before INTEGER NOT NULL) STRICT;
+     CREATE TABLE closed (seq INTEGER PRIMARY KEY, made TEXT NOT NULL) STRICT;
+     CREATE INDEX draining ON events (seq) WHERE kind IN ('drained', 'resumed');
+     INSERT INTO grants SELECT seq, id, requester, key, at, open, last, '[]' FROM new.grants;
+     INSERT INTO watchers SELECT watcher, seq FROM new.watchers;
+     INSERT INTO links SELECT seq, before FROM new.links;
+     INSERT INTO closed SELECT seq, made FROM new.closed;
+     PRAGMA user_version = 4;",
 ];
 
 /// Writes the events of one trail as a file of an earlier layout.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
-use super::request::{Access, AccessRequest, ClusterName, KeyHash, Namespace, Reason, Scope, Window};
+use super::request::{Access, AccessRequest, ClusterName, KeyHash, Namespace, PersonName, Reason, Scope, Window};
 use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase, Reading, SentText};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
@@ -67,6 +67,11 @@ pub enum Event {
         since: Timestamp,
         /// Their number, by stable code.
         codes: BTreeMap<String, u64>,
+    },
+    /// A person of an identity provider came for the first time, or under another name there.
+    Introduced {
+        /// What the provider calls the person. No other person is let in under this name, or under one that looks like it.
+        called: PersonName,
     },
     /// What `jit-notify` reports that people were told since its last report.
     Notified {
@@ -339,6 +344,7 @@ impl Event {
             Self::ScanFailed { .. } => "scan_failed",
             Self::RequestRefused(_) => "request_refused",
             Self::RefusalsCounted { .. } => "refusals_counted",
+            Self::Introduced { .. } => "introduced",
             Self::Notified { .. } => "notified",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",

@@ -63,6 +63,7 @@ impl Fact {
             Event::Drained { .. } | Event::Resumed | Event::ScanFinished(_) | Event::ScanFailed { .. } => {
                 self.is_by_operator()
             }
+            Event::Introduced { .. } => self.login().is_some_and(|login| login.identity().is_some()),
             Event::Notified { .. } => self.author == Author::Daemon,
             _ => false,
         }

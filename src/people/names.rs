@@ -7,22 +7,19 @@
 
 use std::collections::BTreeSet;
 
-use jit_core::grant::request::PersonName;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::skeleton;
 
+use crate::grant::request::PersonName;
+
 /// How a name looks. It is compared, and never shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Appearance(BTreeSet<String>);
+pub(super) struct Appearance(BTreeSet<String>);
 
 impl Appearance {
     /// How this name looks to a reader.
-    #[must_use]
-    pub fn of(name: &PersonName) -> Self {
-        let account = name.account();
-        let text = String::from_utf8_lossy(&account);
-        let bare = text.rsplit(':').next().unwrap_or_default();
-        let composed: String = bare.nfkc().collect();
+    pub(super) fn of(name: &PersonName) -> Self {
+        let composed: String = bare(name).nfkc().collect();
         // `I` looks like `l` as it is, and is `i` in the other case: both are compared.
         let lower = composed.to_lowercase();
         let forms = [skeleton(&composed).collect::<String>().to_lowercase(), skeleton(&lower).collect()];
@@ -30,12 +27,32 @@ impl Appearance {
         Self(forms.into_iter().map(|form| form.to_lowercase().nfkc().collect()).collect())
     }
 
-    /// Whether a reader may take one for the other. Names of one way in and of another are compared as they are
-    /// displayed: `alice@corp` is not taken for `alice`.
-    #[must_use]
-    pub fn resembles(&self, other: &Self) -> bool {
+    /// Names under which a name service may know an account that a reader takes this one for: it finds only whole names, and
+    /// a directory mostly does not list them.
+    pub(super) fn candidates(name: &PersonName) -> BTreeSet<String> {
+        let looks = Self::of(name);
+        // `m` looks like `rn`.
+        let forms = looks.forms().flat_map(|form| [form.to_owned(), form.replace("rn", "m")]);
+        forms.chain([bare(name).nfkc().collect::<String>().to_lowercase()]).collect()
+    }
+
+    /// The forms that are compared: a reader may take two names for one if they have one of them in common. Names of one way
+    /// in and of another are compared as they are displayed: `alice@corp` is not taken for `alice`.
+    pub(super) fn forms(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether a reader may take one for the other.
+    pub(super) fn resembles(&self, other: &Self) -> bool {
         !self.0.is_disjoint(&other.0)
     }
+}
+
+/// The account's name, without what stands before the last colon.
+fn bare(name: &PersonName) -> String {
+    let account = name.account();
+    let text = String::from_utf8_lossy(&account);
+    text.rsplit(':').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
