@@ -27,8 +27,8 @@ use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::{Policy, Usage};
 use crate::grant::reconcile::namespace_drift;
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Access, Namespace, Person, PersonName};
-use crate::grant::{self, Author, Binding, EndCause, EndProof, Event, FoundNamespace, Grant, Phase};
+use crate::grant::request::{Access, Login, Namespace, Person, PersonName, Window};
+use crate::grant::{self, Author, Binding, EndCause, EndProof, Event, FoundNamespace, Grant, Phase, login};
 use crate::hint::Hint;
 use crate::ledger::{Ending, LedgerError, Locked, NameLock};
 use crate::rbac::role::ResolvedRole;
@@ -82,6 +82,7 @@ impl Broker {
             Ok(csr) => csr,
             Err(refusal) => return Err(self.refuse(locked, requester, "certificate", refusal).await),
         };
+        self.is_fresh(requester)?;
         if let Some(denial) = self.site(&grant.ask.cluster)?.breaks(&grant.terms.sessions) {
             return Err(self.refuse(locked, requester, "certificate", denial.refusal()).await);
         }
@@ -96,6 +97,14 @@ impl Broker {
         } else {
             self.collect(locked, &grant, requester, &approvers, csr).await
         }
+    }
+
+    /// Refuses a person whose ID token is too old. It is not recorded: their program gets a new one, and asks again.
+    fn is_fresh(&self, requester: &Person) -> Result<(), Refusal> {
+        let Some(Login::Provider(login)) = &requester.login else { return Ok(()) };
+        // People of a provider that is no longer configured are nobody already.
+        let fresh = self.people().fresh(&login.issuer).unwrap_or(Window::LEAST);
+        login::is_fresh(login, fresh, self.ledger.now())
     }
 
     /// The approvers with their current groups, looked up concurrently.

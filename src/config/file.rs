@@ -94,6 +94,7 @@ pub(super) struct ProviderFile {
     pub(super) issuer: String,
     #[serde(default)]
     pub(super) groups: BTreeSet<String>,
+    pub(super) fresh: Option<Window>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -210,8 +211,8 @@ impl From<IdentityFile> for Identity {
 }
 
 impl From<ProviderFile> for Provider {
-    fn from(ProviderFile { issuer, groups }: ProviderFile) -> Self {
-        Self { issuer, groups }
+    fn from(ProviderFile { issuer, groups, fresh }: ProviderFile) -> Self {
+        Self { issuer, groups, fresh: fresh.unwrap_or(Window::TEN_MINUTES) }
     }
 }
 

@@ -174,6 +174,13 @@ pub const KEYS: &[Key] = &[
         "the groups that its people can be in, whatever `jit-frontend` says: groups of the policy, and of `auditors` and \
          `admins` only if they are listed here too",
     ),
+    key(
+        "providers[].fresh",
+        "a duration",
+        Presence::Default("10m"),
+        "how old a person's ID token may be when they collect access or renew a certificate. Their `jit-login` gets a newer one \
+         from the provider, which gives none to somebody who is disabled there",
+    ),
     key("clusters", "a list of maps", Presence::Must, "the clusters that access is given to, at least one"),
     key("clusters[].name", "a name of a-z 0-9 and -", Presence::Must, "what people call it when they ask"),
     key("clusters[].server", "a URL that begins https://", Presence::Must, "its API server"),
@@ -268,6 +275,7 @@ mod tests {
     use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
     use serde::{Deserialize, forward_to_deserialize_any};
 
+    use crate::grant::request::Window;
     use crate::grant::times::Times;
 
     use super::super::file::{ConfigFile, TimesFile, default_policy, default_sessions, default_socket, default_state};
@@ -433,6 +441,7 @@ mod tests {
         for (path, time) in [("answer", times.answer), ("collect", times.collect), ("certificate", times.certificate)] {
             assert_eq!(said(&format!("times.{path}")).parse(), Ok(time), "{path}");
         }
+        assert_eq!(said("providers[].fresh").parse(), Ok(Window::TEN_MINUTES));
         for key in KEYS.iter().filter(|key| key.need == Presence::Must) {
             let is_of_a_list = ["people[]", "providers[]"].iter().any(|list| key.path.starts_with(list));
             assert!(is_of_a_list || key.path.starts_with("clusters"), "{}", key.path);

@@ -22,7 +22,7 @@ use self::names::Appearance;
 use self::provider::Guests;
 pub use self::provider::{Guest, Identity, Provider};
 use crate::dependency::{Dependency, NoAnswer, Watched};
-use crate::grant::request::{Person, PersonName};
+use crate::grant::request::{Person, PersonName, Window};
 use crate::hint::Hint;
 
 /// What the kernel reports for a uid without a mapping (`/proc/sys/kernel/overflowuid`).
@@ -357,6 +357,12 @@ impl People {
         Ok(account.await??)
     }
 
+    /// How old an ID token of this issuer may be for a certificate; `None` if the configuration does not have the provider.
+    #[must_use]
+    pub fn fresh(&self, issuer: &str) -> Option<Window> {
+        self.providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.fresh)
+    }
+
     /// Shows whether the name service answers.
     #[must_use]
     pub fn host(&self) -> &dyn Watched {
@@ -458,7 +464,11 @@ mod tests {
             groups: ["oncall".to_owned()].into(),
             host_groups: false,
         };
-        let corp = Provider { issuer: "https://id.example".to_owned(), groups: ["payments-leads".to_owned()].into() };
+        let corp = Provider {
+            issuer: "https://id.example".to_owned(),
+            groups: ["payments-leads".to_owned()].into(),
+            fresh: Window::TEN_MINUTES,
+        };
         People::new(vec![alice], strict).with_providers(vec![corp])
     }
 

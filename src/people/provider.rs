@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::Unknown;
 use super::names::Appearance;
 use crate::grant::digest::sha256_hex;
-use crate::grant::request::PersonName;
+use crate::grant::request::{PersonName, Window};
 
 /// An identity provider of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Provider {
     pub issuer: String,
     /// The groups that its people can be in, by their exact names.
     pub groups: BTreeSet<String>,
+    /// How old an ID token may be for a certificate.
+    pub fresh: Window,
 }
 
 /// A person at an identity provider.
@@ -147,7 +149,11 @@ mod tests {
 
     #[test]
     fn only_groups_that_are_listed_for_the_provider_count() {
-        let corp = Provider { issuer: "https://id.example".to_owned(), groups: ["payments-leads".to_owned()].into() };
+        let corp = Provider {
+            issuer: "https://id.example".to_owned(),
+            groups: ["payments-leads".to_owned()].into(),
+            fresh: Window::TEN_MINUTES,
+        };
         let groups = ["payments-leads", "payments-leads ", "Payments-Leads", "admins", "auditors", ""];
         assert_eq!(corp.groups_of(&guest("1", "alice", &groups)), corp.groups);
     }

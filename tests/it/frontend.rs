@@ -6,10 +6,12 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use jit_wire::frontend::{FromDaemon, Introduction, VERSION};
+use jitd::grant::login::Flow;
 use jitd::grant::request::ProviderLogin;
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, Access, BOB, Bastion, DAVE, ERIN, Key, Options, ROOT, path};
+use crate::bastion::{ALICE, Access, BOB, Bastion, DAVE, ERIN, Key, Options, ROOT, path, text};
+use crate::glass;
 use crate::plane::{Admin, Answer, Plane, until};
 
 const ISSUER: &str = "https://id.example/realms/corp";
@@ -40,7 +42,9 @@ fn introduction(subject: &str, groups: &[&str]) -> Introduction {
             subject: subject.to_owned(),
             acr: Some("2".to_owned()),
             amr: vec!["otp".to_owned()],
-            auth_time: None,
+            auth_time: Some(now()),
+            issued: Some(now()),
+            flow: Some(Flow::Code),
             key_id: Some("k1".to_owned()),
             token_sha256: "ab".repeat(32),
         },
@@ -248,6 +252,98 @@ fn nobody_gets_a_name_that_looks_like_anothers() {
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
+/// A rule says what a login at a provider must have for approving and for break-glass. Who lacks it reads what to do; people
+/// of the host are not compared.
+#[test]
+fn a_login_has_what_the_rule_requires_for_approving_and_break_glass() {
+    let required = "  login: {acr: [\"2\"], amr: [otp], authTime: 10m, deviceCode: false}\n  breakGlass";
+    let policy = glass::policy("0s", "4h").replace("  breakGlass", required);
+    let mut bastion =
+        Bastion::prepared(Plane::shared(), Options { config: CONFIG.to_owned(), policy, ..Options::default() });
+    bastion.serve();
+    let lead = introduction("greta", &["payments-leads"]);
+    let requester = introduction("frieda", &["payments-oncall"]);
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+    let approval = json!({ "digest": grant["digest"] });
+    let own = {
+        let (mut wire, _) = Wire::introduced(&bastion, &requester).unwrap();
+        let (status, own) =
+            wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() }));
+        assert_eq!(status, 201, "{own}");
+        own
+    };
+    let reason = json!({ "reason": "INC-42 nobody answers" });
+    let with = |who: &Introduction, change: fn(&mut ProviderLogin)| {
+        let mut who = who.clone();
+        change(&mut who.login);
+        Wire::introduced(&bastion, &who).unwrap().0
+    };
+    let changes: [(fn(&mut ProviderLogin), &str, &str); 6] = [
+        (|login| login.acr = Some("1".to_owned()), "`acr` 2; yours has `1`", "prove to the provider"),
+        (|login| login.amr = vec!["pwd".to_owned()], "the method `otp`", "prove to the provider"),
+        (
+            |login| login.auth_time = Some(now() - jiff::SignedDuration::from_hours(1)),
+            "of the last 10m",
+            "jit-login login",
+        ),
+        (|login| login.auth_time = None, "does not say when", "jit-login login"),
+        (|login| login.flow = Some(Flow::DeviceCode), "was by device code", "without --device"),
+        (|login| login.flow = None, "is unknown", "deviceCode"),
+    ];
+    for (change, why, hint) in changes {
+        for (who, path, body) in
+            [(&lead, path(&grant, "/approve"), &approval), (&requester, path(&own, "/break-glass"), &reason)]
+        {
+            let (status, problem) = with(who, change).call("POST", &path, body);
+            assert_eq!((status, &problem["code"]), (403, &json!("login-too-weak")), "{problem}");
+            let said = |field: &str| problem[field].as_str().unwrap().to_owned();
+            assert!(said("detail").contains(why) && said("hint").contains(hint), "{problem}");
+        }
+    }
+    let usual: fn(&mut ProviderLogin) = |_| {};
+    assert_eq!(with(&lead, usual).call("POST", &path(&grant, "/approve"), &approval).0, 200);
+    assert_eq!(with(&requester, usual).call("POST", &path(&own, "/break-glass"), &reason).0, 200);
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+    assert_eq!(bastion.approve(BOB, &grant).0, 200, "by an account of the host");
+    let trail = bastion.trail();
+    let approved = trail.iter().find(|entry| entry["event"]["kind"] == "approved").unwrap();
+    assert_eq!(approved["login"]["provider"]["flow"], "code");
+    let explained =
+        bastion.jitd(&["policy", "explain", "--as", "alice", "--cluster", "play", "-n", &bastion.ns, "--role", "view"]);
+    assert!(text(&explained.stdout).contains("not by device code"), "{explained:?}");
+}
+
+/// A certificate needs a fresh ID token, the first one and each renewal. What is refused only for that is not recorded.
+#[test]
+fn a_certificate_needs_a_fresh_token() {
+    let bastion = bastion();
+    let fresh = introduction("frieda", &["payments-oncall"]);
+    let issued = Some(now() - jiff::SignedDuration::from_mins(11));
+    let stale = Introduction { login: ProviderLogin { issued, ..fresh.login.clone() }, ..fresh.clone() };
+    let (mut wire, _) = Wire::introduced(&bastion, &stale).unwrap();
+    let key = Key::new();
+    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": key.csr() }));
+    assert_eq!(status, 201, "{grant}");
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    let body = json!({ "csr": key.csr() });
+    let certificate = path(&grant, "/certificate");
+    let refused = |wire: &mut Wire| {
+        let (status, problem) = wire.call("POST", &certificate, &body);
+        assert_eq!((status, &problem["code"]), (403, &json!("login-stale")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("of the last 10m"), "{problem}");
+    };
+    refused(&mut wire);
+    let (mut renewed, _) = Wire::introduced(&bastion, &fresh).unwrap();
+    for _ in 0..2 {
+        let (status, answer) = renewed.call("POST", &certificate, &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+    refused(&mut wire);
+    let trail = bastion.trail();
+    assert_eq!(trail.iter().filter(|entry| entry["event"]["kind"] == "refused").count(), 0);
+    assert_eq!(trail.iter().filter(|entry| entry["event"]["kind"] == "issued").count(), 2);
+}
+
 /// Who loses the group at the provider approves nothing any more, and what they approved is not collected.
 #[test]
 fn an_approver_who_lost_the_group_at_the_provider_counts_no_longer() {
@@ -275,7 +371,7 @@ fn nothing_but_an_introduction_opens_the_socket() {
         (line(|value| value["uid"] = json!(0)), "closed"),
         (line(|value| value["login"]["person"] = json!("bob")), "closed"),
         (line(|value| value["name"] = json!("system:masters")), "closed"),
-        (line(|value| value["version"] = json!(2)), "internal"),
+        (line(|value| value["version"] = json!(1)), "internal"),
         (line(|value| value["login"]["issuer"] = json!("https://id.example")), "unknown-caller"),
         (line(|value| value["until"] = json!("2026-01-01T00:00:00Z")), "unknown-caller"),
         ("GET /v1/whoami HTTP/1.1\r\nhost: jitd\r\n\r\n".to_owned(), "closed"),

@@ -47,9 +47,15 @@ fn free_port() -> u16 {
 
 impl Elsewhere {
     fn start() -> Self {
+        Self::with_fresh("10m")
+    }
+
+    /// For certificates, an ID token may be so old.
+    fn with_fresh(fresh: &str) -> Self {
         let (provider_port, port) = (free_port(), free_port());
         let issuer = format!("https://127.0.0.1:{provider_port}");
-        let config = format!("providers: [{{issuer: \"{issuer}\", groups: [payments-oncall, payments-leads]}}]\n");
+        let groups = "[payments-oncall, payments-leads]";
+        let config = format!("providers: [{{issuer: \"{issuer}\", groups: {groups}, fresh: {fresh}}}]\n");
         let mut bastion = Bastion::prepared(Plane::shared(), Options { config, ..Options::default() });
         let alice = format!("name: alice, identities: [{{issuer: \"{issuer}\", subject: alice}}], uids");
         bastion.rewrite_config("name: alice, uids", &alice);
@@ -284,6 +290,32 @@ fn people_work_from_elsewhere_as_on_the_bastion() {
     assert!(!std::fs::exists(session).unwrap());
     assert_eq!(elsewhere.run(FRIEDA, &["whoami"]).status.code(), Some(8), "there is no daemon on a laptop");
     elsewhere.bastion.has_no_fault();
+}
+
+/// A certificate needs a fresh ID token: `jit-login` gets one by itself, as long as the provider renews the login.
+#[test]
+fn a_certificate_is_collected_with_a_fresh_token() {
+    let elsewhere = Elsewhere::with_fresh("20s");
+    elsewhere.log_in(FRIEDA);
+    let ns = elsewhere.bastion.ns.clone();
+    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
+    let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+    // When the token of the last request was issued.
+    let issued = || -> jiff::Timestamp {
+        let trail = elsewhere.bastion.trail();
+        let entry = trail.iter().rfind(|entry| entry["event"]["kind"] == "requested").unwrap();
+        entry["login"]["provider"]["issued"].as_str().unwrap().parse().unwrap()
+    };
+    let first = issued();
+    assert_eq!(elsewhere.bastion.approve(BOB, &elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1).0, 200);
+    #[expect(clippy::disallowed_methods, reason = "the token grows old by the clock")]
+    until("the token is too old", || (jiff::Timestamp::now().duration_since(first).as_secs() > 20).then_some(()));
+    let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
+    assert_eq!(seen, "configmap/seen");
+    elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+    assert!(issued() > first, "the session has another token");
+    assert!(elsewhere.bastion.trail().iter().all(|entry| entry["event"]["kind"] != "refused"));
+    elsewhere.said(FRIEDA, &["end", &id]);
 }
 
 /// One human who comes by their account and by a provider is one person.

@@ -57,7 +57,14 @@ pub(crate) fn page() -> Page {
             "providers[].require",
             "Claims that a token must have: `claim`, and what it `is` or has as an element (`has`).",
         )
-        .item("providers[].authTime", "How long ago the person may have proved who they are (`auth_time`).");
+        .item("providers[].authTime", "How long ago the person may have proved who they are (`auth_time`).")
+        .item(
+            "providers[].deviceCode",
+            "How a login by device code is told apart, for rules of jitd's policy that refuse it: `never` if the provider \
+             allows none to this client, `without-nonce` if it leaves the `nonce` out of its token, or `{audience: ID}`, the id \
+             of another client that can log in only by device code; jit-login then uses that. Without it only a token without \
+             `nonce` is known to be one, and how others came is unknown.",
+        );
     page.heading("EXIT STATUS")
         .item("`0`", "It was told to stop, or printed what it was asked for.")
         .item("`1`", "Failure.")

@@ -117,6 +117,7 @@ impl Client {
         let view = |provider: &jit_identity::Provider| ProviderView {
             issuer: provider.issuer().to_owned(),
             client_id: provider.audience().to_owned(),
+            device_client_id: provider.device_audience().map(str::to_owned),
             scopes: self.routes.scopes.clone(),
         };
         let providers = self.routes.tokens.providers().iter().map(view).collect();
@@ -151,6 +152,8 @@ impl Client {
             acr: person.acr,
             amr: person.amr,
             auth_time: person.authenticated,
+            issued: Some(person.issued),
+            flow: person.flow,
             key_id: Some(person.kid),
             token_sha256: person.token_hash,
         };

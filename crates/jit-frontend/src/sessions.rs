@@ -145,6 +145,8 @@ mod tests {
                 acr: None,
                 amr: Vec::new(),
                 auth_time: None,
+                issued: None,
+                flow: None,
                 key_id: None,
                 token_sha256: token.to_owned(),
             },

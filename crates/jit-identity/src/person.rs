@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use jit_core::grant::login::Flow;
 use jit_core::grant::request::PersonName;
 
 /// What the token of a provider says about a person. Issuer and subject are the identity; everything else may change.
@@ -24,6 +25,8 @@ pub struct Person {
     pub amr: Vec<String>,
     /// `auth_time`: when the person was authenticated.
     pub authenticated: Option<Timestamp>,
+    /// By which way the person logged in, if the provider's rule tells them apart.
+    pub flow: Option<Flow>,
     /// `iat`: when the token was issued.
     pub issued: Timestamp,
     /// `exp`: when it expires.

@@ -12,6 +12,7 @@
 //! - {claim: /acr, is: "urn:example:mfa"}
 //! - {claim: /amr, has: otp}
 //! authTime: 1h                                    # how old `auth_time` may be
+//! deviceCode: {audience: jit-login-device}        # how a login by device code is told apart; or `never`, `without-nonce`
 //! displayName: {claim: /preferred_username}       # suffix: "@corp" if absent
 //! groups:
 //!   claim: /groups
@@ -41,6 +42,7 @@ pub struct Provider {
     pub(crate) nonce: NonceRule,
     pub(crate) required: Vec<Requirement>,
     pub(crate) auth_time: Option<Window>,
+    pub(crate) device_code: Option<DeviceCode>,
     pub(crate) subject: SubjectRule,
     pub(crate) name_claim: Pointer,
     pub(crate) name_suffix: String,
@@ -56,6 +58,19 @@ pub enum NonceRule {
     Required,
     /// Within 60 s of `iat`, for a provider that drops it in the device flow. A wrong one is refused nevertheless.
     Optional,
+}
+
+/// How a login by device code (RFC 8628) is told apart from one in a browser. A token does not say it, and whoever presents one
+/// may be the one who talked somebody else into entering the code.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceCode {
+    /// The provider allows our client none.
+    Never,
+    /// The provider leaves the `nonce` out of its token.
+    WithoutNonce,
+    /// The provider allows it to this client alone, which has no other way to log in.
+    Audience(String),
 }
 
 /// Which claims identify the person below the issuer.
@@ -143,6 +158,7 @@ struct ProviderFile {
     #[serde(default)]
     require: Vec<RequirementFile>,
     auth_time: Option<Window>,
+    device_code: Option<DeviceCode>,
     display_name: NameFile,
     groups: Option<GroupsFile>,
 }
@@ -197,6 +213,10 @@ impl TryFrom<ProviderFile> for Provider {
         if file.other_audiences.contains(&file.audience) {
             return fault("`otherAudiences` contains the `audience` itself");
         }
+        if matches!(&file.device_code, Some(DeviceCode::Audience(other)) if other.is_empty() || *other == file.audience)
+        {
+            return fault("`deviceCode.audience` must be another client than `audience`");
+        }
         let algorithms = file.algorithms.unwrap_or_else(|| vec![Algorithm::RS256, Algorithm::ES256]);
         if algorithms.is_empty() {
             return fault("`algorithms` is empty, so that no token would be accepted");
@@ -217,6 +237,7 @@ impl TryFrom<ProviderFile> for Provider {
             nonce: file.nonce,
             required,
             auth_time: file.auth_time,
+            device_code: file.device_code,
             subject,
             name_claim: file.display_name.claim,
             name_suffix,
@@ -299,6 +320,15 @@ impl Provider {
     #[must_use]
     pub fn audience(&self) -> &str {
         &self.audience
+    }
+
+    /// The id of the client for logins by device code, if that is another one.
+    #[must_use]
+    pub fn device_audience(&self) -> Option<&str> {
+        match &self.device_code {
+            Some(DeviceCode::Audience(client)) => Some(client),
+            Some(DeviceCode::Never | DeviceCode::WithoutNonce) | None => None,
+        }
     }
 }
 
@@ -397,6 +427,8 @@ mod tests {
             ("groups: {claim: /groups, map: {a: 'system:masters'}}\n", "groups.map"),
             ("groups: {claim: /groups, map: {a: 'jit:x'}}\n", "groups.map"),
             ("nonce: never\n", "never"),
+            ("deviceCode: always\n", "always"),
+            ("deviceCode: {audience: jit-login}\n", "deviceCode.audience"),
             ("clientSecret: x\n", "clientSecret"),
         ] {
             let more = if more.starts_with("displayName") || more.is_empty() {

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp};
+use jit_core::grant::login::Flow;
 use jit_core::grant::request::PersonName;
 use serde_json::{Map, Value};
 
@@ -18,7 +19,7 @@ use crate::json;
 use crate::jws::Jws;
 use crate::keys::KeySet;
 use crate::person::Person;
-use crate::provider::{GroupsRule, NonceRule, Pointer, Provider, SubjectRule, Wanted};
+use crate::provider::{DeviceCode, GroupsRule, NonceRule, Pointer, Provider, SubjectRule, Wanted};
 use crate::refusal::Refusal;
 
 /// By how much the clocks of the provider and of the bastion may differ.
@@ -46,13 +47,14 @@ pub fn verify(token: &[u8], keys: &KeySet, rule: &Provider, nonce: &str, now: Ti
     if text(&claims, "iss") != Some(&rule.issuer) {
         return Err(Refusal::Issuer);
     }
-    audience(&claims, rule)?;
+    let client = audience(&claims, rule)?.to_owned();
     let times = times(&claims, rule, now)?;
     match claims.get("nonce") {
         Some(Value::String(found)) if found == nonce => {}
         None if rule.nonce == NonceRule::Optional && now.duration_since(times.issued) <= WITHOUT_NONCE => {}
         _ => return Err(Refusal::Nonce),
     }
+    let flow = flow(rule, &client, claims.contains_key("nonce"));
     let subject = subject(&claims, rule)?;
     let all = Value::Object(claims);
     let name = name(&all, rule)?;
@@ -78,6 +80,7 @@ pub fn verify(token: &[u8], keys: &KeySet, rule: &Provider, nonce: &str, now: Ti
         acr,
         amr,
         authenticated: times.authenticated,
+        flow,
         issued: times.issued,
         expires: times.expires,
         kid: jws.kid().to_owned(),
@@ -127,20 +130,32 @@ fn is_id_token(claims: &Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Our client is in `aud`; whoever else is has to be known, and then the token was issued to our client.
-fn audience(claims: &Map<String, Value>, rule: &Provider) -> Result<(), Refusal> {
+/// By which way the person logged in. A token without a `nonce` is taken for one by device code, where some providers drop it.
+fn flow(rule: &Provider, client: &str, has_nonce: bool) -> Option<Flow> {
+    match &rule.device_code {
+        _ if !has_nonce => Some(Flow::DeviceCode),
+        Some(DeviceCode::Audience(other)) if client == other => Some(Flow::DeviceCode),
+        Some(DeviceCode::Never | DeviceCode::WithoutNonce | DeviceCode::Audience(_)) => Some(Flow::Code),
+        None => None,
+    }
+}
+
+/// One of our clients is in `aud`; whoever else is has to be known, and then the token was issued to our client.
+fn audience<'a>(claims: &Map<String, Value>, rule: &'a Provider) -> Result<&'a str, Refusal> {
     let listed = match claims.get("aud") {
         Some(Value::String(one)) => vec![one.clone()],
         Some(list) => texts(list).ok_or(Refusal::Audience)?,
         None => return Err(Refusal::Audience),
     };
-    let is_known = |name: &String| *name == rule.audience || rule.other_audiences.contains(name);
-    if !listed.contains(&rule.audience) || !listed.iter().all(is_known) {
+    let is_listed = |client: &&str| listed.iter().any(|name| name == client);
+    let ours = [Some(rule.audience()), rule.device_audience()].into_iter().flatten().find(is_listed);
+    let ours = ours.ok_or(Refusal::Audience)?;
+    if !listed.iter().all(|name| name == ours || rule.other_audiences.contains(name)) {
         return Err(Refusal::Audience);
     }
     match claims.get("azp") {
-        Some(client) if *client == rule.audience => Ok(()),
-        None if listed.len() == 1 => Ok(()),
+        Some(client) if client == ours => Ok(ours),
+        None if listed.len() == 1 => Ok(ours),
         _ => Err(Refusal::AuthorizedParty),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantV
     let kept = match found {
         // After an extension, the stored certificate has the old end and has to be replaced.
         Some(kept) if kept.is_good(now()) && grant.deadline.is_none_or(|end| end <= kept.until) => kept,
-        _ => patiently(client, &keys, folder, grant).await?,
+        _ => patiently(client, daemon, &keys, folder, grant).await?,
     };
     let kubeconfig = Kubeconfig::of(&grant.id, &kept, daemon)?;
     let name = kubeconfig_file(&grant.id);

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::folder::Folder;
+use crate::folder::{Folder, Lock};
 use crate::front;
 use crate::oidc::{Provider, Tokens};
 use crate::text::program;
@@ -216,22 +216,38 @@ impl Bastion {
     /// Opens a session with the refresh token, unless another process just did.
     async fn renew(&self, client: &mut Client) -> Result<SessionView, Failure> {
         let folder = Folder::lasting()?;
-        let deadline = Instant::now() + RENEWED_WITHIN;
-        let Some(_lock) = folder.lock(&format!("{}.lock", self.files()), deadline)? else {
-            return Err(Failure::own("another process is renewing the session, but does not finish", "try again"));
-        };
+        let _lock = self.lock(&folder)?;
         match client.logged_in().await {
             Ok(session) => return Ok(session),
             Err(ClientError::Problem(problem)) if is_over(&problem) => {}
             Err(error) => return Err(error.into()),
         }
+        self.refresh(&folder).await
+    }
+
+    /// Opens a session with a new ID token, although there is one: `jitd` requires a fresh one for a certificate.
+    pub(crate) async fn freshen(&self) -> Result<Client, Failure> {
+        let folder = Folder::lasting()?;
+        // Of two processes, the second gets another token with the refresh token that the first one got.
+        let _lock = self.lock(&folder)?;
+        self.refresh(&folder).await?;
+        self.connect_with(&self.key()?).await
+    }
+
+    fn lock(&self, folder: &Folder) -> Result<Lock, Failure> {
+        let locked = folder.lock(&format!("{}.lock", self.files()), Instant::now() + RENEWED_WITHIN)?;
+        locked.ok_or_else(|| Failure::own("another process is renewing the session, but does not finish", "try again"))
+    }
+
+    /// Logs in with the refresh token.
+    async fn refresh(&self, folder: &Folder) -> Result<SessionView, Failure> {
         let kept = self.kept()?.ok_or_else(|| self.no_session())?;
         let Some(refresh_token) = &kept.refresh_token else { return Err(self.no_session()) };
         let provider = Provider::discover(&kept.issuer).await?;
         let Tokens { id_token, refresh_token: next } = provider.refresh(&kept.client_id, refresh_token).await?;
         // The old one may be worth nothing now, so the new one is kept before anything else.
         let next = next.or_else(|| kept.refresh_token.clone());
-        self.keep_tokens(&folder, &Kept { refresh_token: next, ..kept })?;
+        self.keep_tokens(folder, &Kept { refresh_token: next, ..kept })?;
         let id_token = id_token
             .ok_or_else(|| Failure::own("the provider renewed the login without saying who it is", again(&self.url)))?;
         let mut client = self.connect_with(&self.key()?).await?;

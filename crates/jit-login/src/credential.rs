@@ -118,7 +118,7 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
     let terms = kept.as_ref().map(Kept::terms);
     let renewed = within(deadline, async {
         let mut client = daemon.connect().await?;
-        match certify(&mut client, &folder, &folder, grant, terms).await {
+        match certify(&mut client, &daemon, &folder, &folder, grant, terms).await {
             Err(failure) => Err(explained(&mut client, grant, failure).await),
             done => done,
         }

@@ -56,6 +56,14 @@ impl Daemon {
         Bastions::read()?.find(url).cloned().map(Some).ok_or_else(unknown)
     }
 
+    /// Connects again; elsewhere than on the bastion, with a new ID token.
+    pub(crate) async fn connect_afresh(&self) -> Result<Client, Failure> {
+        match self.bastion()? {
+            Some(bastion) => bastion.freshen().await,
+            None => self.connect().await,
+        }
+    }
+
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         if let Some(bastion) = self.bastion()? {

@@ -11,6 +11,7 @@ use jit_wire::{AskBody, ErrorCode, GrantView, RequestBody};
 use zeroize::Zeroizing;
 
 use crate::cache::{DRAFT, KEY, Kept, Terms, key_file};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::folder::{Folder, random_word};
 use crate::key::Key;
@@ -54,13 +55,14 @@ pub(crate) async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, 
 /// Collects, and repeats it after temporary failures.
 pub(crate) async fn patiently(
     client: &mut Client,
+    daemon: &Daemon,
     keys: &Folder,
     folder: &Folder,
     grant: &GrantView,
 ) -> Result<Kept, Failure> {
     let mut pause = Duration::from_millis(500);
     loop {
-        let failure = match certify(client, keys, folder, &grant.id, Some(Terms::from(grant))).await {
+        let failure = match certify(client, daemon, keys, folder, &grant.id, Some(Terms::from(grant))).await {
             Ok(kept) => return Ok(kept),
             Err(failure) => explained(client, &grant.id, failure).await,
         };
@@ -89,9 +91,11 @@ fn passes(code: ErrorCode) -> bool {
     )
 }
 
-/// Gets a certificate for the grant's key, which is in `keys`, and stores both in `folder`.
+/// Gets a certificate for the grant's key, which is in `keys`, and stores both in `folder`. If `jitd` requires a fresh ID token
+/// for it, the provider is asked for one.
 pub(crate) async fn certify(
     client: &mut Client,
+    daemon: &Daemon,
     keys: &Folder,
     folder: &Folder,
     grant: &str,
@@ -104,7 +108,13 @@ pub(crate) async fn certify(
         ));
     };
     let key = Key::from_pem(&pem)?;
-    let view = client.certificate(grant, &key.csr()?).await?;
+    let view = match client.certificate(grant, &key.csr()?).await {
+        Err(ClientError::Problem(problem)) if problem.known() == Some(ErrorCode::Refused(Code::LoginStale)) => {
+            *client = daemon.connect_afresh().await?;
+            client.certificate(grant, &key.csr()?).await?
+        }
+        answered => answered?,
+    };
     let terms = match terms {
         Some(terms) => terms,
         None => Terms::from(&client.show(grant).await?),

@@ -57,11 +57,14 @@ pub(crate) async fn log_in(arguments: LogIn, format: Format) -> Result<(), Failu
             "log in with the address that it has; ask for the line of `jit-frontend invite`",
         ));
     }
-    let view = provider(list.providers, arguments.provider.as_deref())?;
+    let mut view = provider(list.providers, arguments.provider.as_deref())?;
     let nonce = nonce(&list.server, &spki(&key));
     let provider = Provider::discover(&view.issuer).await?;
     let flow = if arguments.device { Flow::Device } else { bastion.flow.unwrap_or(Flow::Browser) };
     let flow = if arguments.port != 0 { Flow::Browser } else { flow };
+    if let (Flow::Device, Some(client)) = (flow, view.device_client_id.take()) {
+        view.client_id = client;
+    }
     let tokens = match flow {
         Flow::Device => by_device(&provider, &view, &nonce).await?,
         Flow::Browser => by_browser(&provider, &view, &nonce, &arguments).await?,
@@ -147,6 +150,8 @@ async fn by_browser(
         ("nonce", nonce),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
+        // Who logs in again proves it again: an old login of the browser is not enough for a rule with `authTime`.
+        ("max_age", "0"),
     ])?;
     say(&format!("open this address in a browser:\n{}", safe(&address)));
     if std::env::var_os("SSH_CONNECTION").is_some() {
@@ -265,6 +270,7 @@ mod tests {
         let view = |issuer: &str| ProviderView {
             issuer: issuer.to_owned(),
             client_id: "jit-login".to_owned(),
+            device_client_id: None,
             scopes: Vec::new(),
         };
         let two = || vec![view("https://a"), view("https://b")];

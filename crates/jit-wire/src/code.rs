@@ -130,6 +130,8 @@ fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
         | Code::Guardrail
         | Code::SelfApproval
         | Code::LoginUnknown
+        | Code::LoginTooWeak
+        | Code::LoginStale
         | Code::ReviewOwed
         | Code::RecentlyDenied
         | Code::NotAllowed
@@ -200,6 +202,8 @@ mod tests {
             ("draining", 503, 1),
             ("self-approval", 403, 4),
             ("login-unknown", 403, 4),
+            ("login-too-weak", 403, 4),
+            ("login-stale", 403, 4),
             ("not-less", 422, 4),
             ("not-allowed", 403, 4),
             ("already-agreed", 409, 4),

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::Problem;
 
 /// The version of the introduction. Both sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest document of either side, in bytes: an ID token has at most 16 KiB, with all its groups.
 pub const LONGEST: usize = 64 * 1024;
@@ -116,6 +116,9 @@ pub struct ProviderView {
     pub issuer: String,
     /// The client id of `jit-login` there.
     pub client_id: String,
+    /// The client id for logins by device code, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_client_id: Option<String>,
     /// The scopes to ask for.
     pub scopes: Vec<String>,
 }
@@ -144,6 +147,8 @@ pub struct SessionView {
 
 #[cfg(test)]
 mod tests {
+    use jit_core::grant::login::Flow;
+
     use super::*;
     use crate::ErrorCode;
 
@@ -156,6 +161,8 @@ mod tests {
                 acr: Some("2".to_owned()),
                 amr: vec!["pwd".to_owned(), "otp".to_owned()],
                 auth_time: Some("2026-11-30T08:00:00Z".parse().unwrap()),
+                issued: Some("2026-11-30T08:05:00Z".parse().unwrap()),
+                flow: Some(Flow::Code),
                 key_id: Some("k1".to_owned()),
                 token_sha256: "ab".repeat(32),
             },

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::digest;
-use super::four_eyes::{counts_once, yes_of};
+use super::four_eyes::{counts_once, login_holds, yes_of};
 use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::reconcile::{NamespaceDrift, RoleDrift, namespace_drift, role_drift};
@@ -84,6 +84,7 @@ pub fn approve(
         return Err(Refusal::new(Code::DigestMismatch, "the request changed since you looked at it")
             .hint("look at it again with `jit-login show`, then approve that"));
     }
+    login_holds(grant, approver, "approving this", now)?;
     let yes = yes_of(grant, approver, now)?;
     let groups = yes.groups.iter().cloned().collect();
     let agreed: Vec<Yes> = grant.agreed.iter().cloned().chain([yes]).collect();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::digest::sha256_hex;
-use super::four_eyes::{counts_once, yes_of};
+use super::four_eyes::{counts_once, login_holds, yes_of};
 use super::policy::{Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window, after};
@@ -66,6 +66,7 @@ pub fn approve(grant: &Grant, approver: &Person, shown: &str, now: Timestamp) ->
         return Err(Refusal::new(Code::DigestMismatch, "the request changed since you looked at it")
             .hint("look at it again with `jit-login show`, then approve that"));
     }
+    login_holds(grant, approver, "approving this", now)?;
     let yes = yes_of(grant, approver, now)?;
     let (digest, groups) = (extension.digest.clone(), yes.groups.iter().cloned().collect());
     let agreed: Vec<Yes> = extension.agreed.iter().cloned().chain([yes]).collect();

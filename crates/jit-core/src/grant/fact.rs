@@ -161,6 +161,7 @@ impl TryFrom<AuthorFields> for Author {
 
 #[cfg(test)]
 mod tests {
+    use super::super::login::Flow;
     use super::super::request::ProviderLogin;
     use super::*;
 
@@ -182,9 +183,19 @@ mod tests {
             acr: Some("2".to_owned()),
             amr: vec!["otp".to_owned()],
             auth_time: Some("2027-01-15T07:59:00Z".parse().unwrap()),
+            issued: None,
+            flow: None,
             key_id: Some("k1".to_owned()),
             token_sha256: "ab".to_owned(),
         }));
+        let recent = match provider.clone() {
+            Login::Provider(login) => Login::Provider(Box::new(ProviderLogin {
+                issued: login.auth_time,
+                flow: Some(Flow::DeviceCode),
+                ..*login
+            })),
+            other => other,
+        };
         for (author, written) in [
             (Author::Daemon, ""),
             (Author::Person { name: name.clone(), login: None }, r#","by":"carol""#),
@@ -198,6 +209,14 @@ mod tests {
                 concat!(
                     r#","by":"carol","login":{"provider":{"issuer":"https://id.example","subject":"42","acr":"2","#,
                     r#""amr":["otp"],"authTime":"2027-01-15T07:59:00Z","keyId":"k1","tokenSha256":"ab"}}"#
+                ),
+            ),
+            (
+                Author::Person { name: name.clone(), login: Some(recent) },
+                concat!(
+                    r#","by":"carol","login":{"provider":{"issuer":"https://id.example","subject":"42","acr":"2","#,
+                    r#""amr":["otp"],"authTime":"2027-01-15T07:59:00Z","issued":"2027-01-15T07:59:00Z","#,
+                    r#""flow":"device-code","keyId":"k1","tokenSha256":"ab"}}"#
                 ),
             ),
             (

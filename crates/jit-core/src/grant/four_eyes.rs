@@ -85,6 +85,14 @@ fn login_is_known(name: &PersonName, login: Option<&Login>) -> Result<(), Refusa
         .hint("the process that connects must wait for the answer itself; `jitd doctor` checks whether /proc is hidden from the daemon"))
 }
 
+/// Checks that the person's login has what the rule requires for this.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn login_holds(grant: &Grant, person: &Person, doing: &str, now: Timestamp) -> Result<(), Refusal> {
+    grant.terms.login.as_ref().map_or(Ok(()), |login| login.hold(person.login.as_ref(), doing, now))
+}
+
 /// The approval of a person at this moment.
 ///
 /// # Errors

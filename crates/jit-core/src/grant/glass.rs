@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::digest::sha256_hex;
-use super::four_eyes::{counts_once, in_groups_of, is_another};
+use super::four_eyes::{counts_once, in_groups_of, is_another, login_holds};
 use super::policy::{BreakGlass, Step, Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window, after};
@@ -130,6 +130,7 @@ pub fn break_glass(
         let why = format!("break-glass is available in {left} s");
         return Err(Refusal::new(Code::WrongPhase, why).hint("use it then, if nobody has answered"));
     }
+    login_holds(grant, by, "break-glass here", now)?;
     let window = grant.ask.window.min(glass.max_duration);
     let review_until = after(now, glass.review.within.duration());
     let shown = json!({ "grant": grant.digest, "by": by.name, "at": now, "window": window, "reason": reason });

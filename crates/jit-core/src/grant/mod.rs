@@ -25,6 +25,7 @@ mod gateway;
 pub mod glass;
 mod id;
 mod life;
+pub mod login;
 pub mod names;
 pub mod narrow;
 pub mod policy;

@@ -44,6 +44,10 @@ codes! {
     SelfApproval: "self-approval";
     /// The login of the caller cannot be determined, so it may be the requester's.
     LoginUnknown: "login-unknown";
+    /// The caller's login at an identity provider lacks something that the rule requires.
+    LoginTooWeak: "login-too-weak";
+    /// The caller's ID token is too old for a certificate.
+    LoginStale: "login-stale";
     /// A narrowed request exceeds the original one.
     NotLess: "not-less";
     /// The caller may not do this to this grant.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::login::Flow;
 use crate::rbac::digest::sha256_hex;
 use crate::rbac::word::{dns_label, word};
 use crate::rbac::{self, Rule};
@@ -86,6 +87,12 @@ pub struct ProviderLogin {
     /// When the person proved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Timestamp>,
+    /// When the token was issued (`iat`); absent in older trails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
+    /// By which way the person logged in, if that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Flow>,
     /// The provider's key that signed the token (`kid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,

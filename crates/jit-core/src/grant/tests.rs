@@ -506,6 +506,8 @@ fn one_identity_at_a_provider_is_one_person() {
             acr: None,
             amr: Vec::new(),
             auth_time: None,
+            issued: None,
+            flow: None,
             key_id: None,
             token_sha256: String::new(),
         }))),

@@ -59,6 +59,7 @@ fn a_person_is_what_the_token_says_and_the_rule_maps() {
             acr: Some("urn:example:mfa".to_owned()),
             amr: vec!["pwd".to_owned(), "otp".to_owned()],
             authenticated: Some(at(NOW - 10)),
+            flow: None,
             issued: at(NOW),
             expires: at(NOW + 300),
             kid,

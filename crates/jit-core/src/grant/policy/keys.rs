@@ -334,6 +334,13 @@ const RULE: Object = Object {
              sessions and the log are for everybody who may see the grant",
         ),
         key(
+            "login",
+            May,
+            &Shape::Object(&LOGIN),
+            "what a login at an identity provider must have for approving, also an extension, and for break-glass. People \
+             who come by an account of the host proved it to the host, and are not compared",
+        ),
+        key(
             "breakGlass",
             May,
             &Shape::Object(&BREAK_GLASS),
@@ -446,6 +453,31 @@ const HOURS: Object = object(&[
     key("from", Must, &Shape::Text(TIME_OF_DAY), "the first minute, such as `\"08:00\"`"),
     key("to", Must, &Shape::Text(TIME_OF_DAY), "the minute after the last, such as `\"18:00\"`"),
     key("zone", Must, &Shape::Text(ZONE), "a time zone, such as `Europe/Berlin`"),
+]);
+
+const CLAIMS: &Shape = &Shape::List(&Shape::Text(NAME), 1);
+
+const LOGIN: Object = object(&[
+    key(
+        "acr",
+        May,
+        CLAIMS,
+        "values of the claim `acr`, one of which the token must have: how the person was authenticated",
+    ),
+    key("amr", May, CLAIMS, "values that the claim `amr` must have, all of them: the methods, such as `otp` or `hwk`"),
+    key(
+        "authTime",
+        May,
+        LONG,
+        "how long ago the person may have proved who they are (the claim `auth_time`); a renewal of the session proves nothing",
+    ),
+    key(
+        "deviceCode",
+        Default("true"),
+        &Shape::Flag,
+        "whether a login by device code is enough. With `false` also one of which that is unknown is refused: \
+         `providers[].deviceCode` of jit-frontend's config.yaml tells them apart",
+    ),
 ]);
 
 const BREAK_GLASS: Object = object(&[
@@ -631,7 +663,7 @@ mod tests {
 
     const LEAST: &str = "rules: [{name: a, who: [b], clusters: [c], namespaces: [d], roles: [view], maxDuration: 1h, \
         approval: [{groups: [e]}], breakGlass: {after: 1h, maxDuration: 5m, review: {groups: [e], within: 1h}}, \
-        fields: [{name: f, type: text}], reason: {prompt: why}}]";
+        fields: [{name: f, type: text}], reason: {prompt: why}, login: {amr: [otp]}}]";
 
     /// If a key is absent, the parser uses the documented default.
     #[test]
@@ -656,6 +688,7 @@ mod tests {
             (Source::Policy, "rules[].fields[].private", rule.fields.iter().any(|field| field.is_private).to_string()),
             (Source::Policy, "rules[].approval[].count", rule.steps.first().unwrap().count.to_string()),
             (Source::Policy, "rules[].breakGlass.review.count", review.steps.first().unwrap().count.to_string()),
+            (Source::Policy, "rules[].login.deviceCode", (!rule.login.as_ref().unwrap().no_device_code).to_string()),
             (Source::Policy, "limits.afterDenial", limits.after_denial.unwrap().to_string()),
             (Source::Guardrails, "maxDuration", usual.max_duration.to_string()),
             (Source::Guardrails, "maxTotal", usual.max_total.to_string()),

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::login::LoginTerms;
 use super::refusal::{Code, Refusal};
 use super::request::{AccessRequest, ClusterName, FieldName, Namespace, Person, RoleRef, Window};
 use super::{Keep, Record, SessionTerms, reading};
@@ -348,6 +349,10 @@ pub struct Terms {
     /// The allowed namespaces, if they depend on labels, which may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelTerms>,
+    /// What a login at an identity provider must have for approving and break-glass, if the rule says so; in a box, because
+    /// most rules say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Box<LoginTerms>>,
     /// The terms of break-glass, if it is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
@@ -428,6 +433,9 @@ impl Terms {
         sentences.extend(self.sessions.refuse.iter().map(|restriction| ("refuse", restriction.describe())));
         if self.sessions.record == Record::Required {
             sentences.push(("recordings", reading::describe(self.readers.as_deref())));
+        }
+        if let Some(login) = &self.login {
+            sentences.push(("login", login.to_string()));
         }
         if let Some(glass) = &self.break_glass {
             sentences.push(("break-glass", format!("{}, {}", glass.waits(), glass.lasts())));
@@ -668,6 +676,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         readers: rule.readers.clone(),
         telling: Telling::of(rule),
         labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))),
+        login: rule.login.clone().map(Box::new),
         break_glass,
     })
 }

@@ -183,6 +183,7 @@ impl Policy {
         tell("refuse", (!refused.is_empty()).then(|| refused.join("; ")));
         tell("readers", rule.readers.as_ref().map(|readers| reading::describe(Some(readers))));
         tell("notify", (!rule.notify.is_empty()).then(|| rule.notify.join(", ")));
+        tell("login", rule.login.as_ref().map(ToString::to_string));
         tell("breakGlass", rule.break_glass.as_ref().map(|glass| format!("{} {}", glass.waits(), glass.lasts())));
         Offer { rule: rule.name.clone(), terms, longest: rule.max_duration }
     }

@@ -16,6 +16,7 @@ use super::schema::{Faults, Path, nearest};
 use super::step::{Hours, Step};
 use super::yaml::{Node, Unread};
 use super::{Fault, Policy, Source, Way, keys};
+use crate::grant::login::LoginTerms;
 use crate::grant::request::{
     Access, AccessRequest, ClusterName, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
@@ -416,8 +417,24 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         sessions,
         notify: each(node, "notify"),
         readers: node.get("readers").map(|_| each(node, "readers")),
+        login: node.get("login").map(|written| parse_login(written, &path.key("login"), faults)),
         break_glass,
     })
+}
+
+fn parse_login(node: &Node, path: &Path, faults: &mut Faults) -> LoginTerms {
+    let no_device_code = node.get("deviceCode").is_some_and(|written| !written.is_true());
+    let auth_time = parsed(node, "authTime");
+    let terms = LoginTerms { acr: each(node, "acr"), amr: each(node, "amr"), auth_time, no_device_code };
+    if terms == LoginTerms::default() && node.get("authTime").is_none() {
+        faults.tell(
+            node.place,
+            path,
+            "requires nothing of a login",
+            "write `acr`, `amr`, `authTime` or `deviceCode: false`, or remove it",
+        );
+    }
+    terms
 }
 
 fn parse_namespaces(node: &Node) -> Vec<NamespacePattern> {

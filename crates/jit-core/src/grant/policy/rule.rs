@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
 use crate::grant::SessionTerms;
+use crate::grant::login::LoginTerms;
 use crate::grant::request::{
     Access, AccessRequest, ClusterName, FieldName, FieldValue, Namespace, Person, ReviewTime, RoleRef, Window,
 };
@@ -44,6 +45,7 @@ pub struct Rule {
     pub sessions: SessionTerms,
     pub notify: Vec<String>,
     pub readers: Option<Vec<String>>,
+    pub login: Option<LoginTerms>,
     pub break_glass: Option<BreakGlass>,
 }
 

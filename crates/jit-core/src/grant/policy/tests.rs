@@ -452,6 +452,32 @@ fn a_guardrail_only_makes_the_recording_stricter() {
     }
 }
 
+/// What a rule requires of a login is in its terms and in the sentences; one that requires nothing is a mistake.
+#[test]
+fn a_rule_can_require_something_of_a_login() {
+    let policy = read(&with("login: {acr: [phr, phrh], amr: [hwk], authTime: 1h, deviceCode: false}"));
+    let terms = Moment::usual().terms(&policy, &ask());
+    let says = terms.sentences().into_iter().find(|(word, _)| *word == "login").unwrap().1;
+    assert_eq!(
+        says,
+        "at an identity provider, for approving and break-glass: `acr` phr or phrh, `amr` with hwk, at most 1h ago, not by \
+         device code"
+    );
+    let written = serde_json::to_value(&terms).unwrap();
+    assert_eq!(
+        written["login"],
+        json!({ "acr": ["phr", "phrh"], "amr": ["hwk"], "authTime": "1h", "noDeviceCode": true })
+    );
+    assert_eq!(serde_json::from_value::<Terms>(written).unwrap(), terms);
+    let usual = Moment::usual().terms(&read(&with("")), &ask());
+    assert_eq!(serde_json::to_value(&usual).unwrap().get("login"), None);
+    for nothing in ["login: {}", "login: {deviceCode: true}"] {
+        let faults = Policy::read(&with(nothing), None).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.why == "requires nothing of a login"), "{faults:?}");
+    }
+    assert!(Policy::read(&with("login: {acr: []}"), None).is_err());
+}
+
 /// Grants of earlier trails have no such terms, and those of rules that say nothing are written as before.
 #[test]
 fn usual_terms_of_sessions_are_not_written() {
