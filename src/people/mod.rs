@@ -212,6 +212,12 @@ impl People {
         !self.providers.is_empty()
     }
 
+    /// Whether only declared people are known.
+    #[must_use]
+    pub fn are_strict(&self) -> bool {
+        self.strict
+    }
+
     /// The same people, with what `before` has: the threads for the name service, because a reload must not give more of them
     /// to one that hangs, and what providers said about the people who logged in.
     #[must_use]

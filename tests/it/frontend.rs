@@ -313,6 +313,31 @@ fn a_login_has_what_the_rule_requires_for_approving_and_break_glass() {
     assert!(text(&explained.stdout).contains("not by device code"), "{explained:?}");
 }
 
+/// `jitd check` names each rule that nobody could approve while every provider is down.
+#[test]
+fn check_names_the_rules_that_depend_on_providers() {
+    let rule = |name: &str, approval: &str| {
+        format!(
+            "- {{name: {name}, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [view], maxDuration: 5m, approval: {approval}}}\n"
+        )
+    };
+    let elsewhere = "[{groups: [payments-leads]}, {groups: [leads-elsewhere], count: 2}]";
+    let rules = rule("here", "[{groups: [payments-leads]}]") + &rule("elsewhere", elsewhere);
+    let options =
+        |config: &str| Options { config: config.to_owned(), policy: format!("rules:\n{rules}"), ..Options::default() };
+    let bastion = Bastion::prepared(Plane::shared(), options(CONFIG));
+    let checked = bastion.jitd(&["check"]);
+    let said = text(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+    assert!(
+        said.contains("rule `elsewhere` has too few approvers") && said.contains("as 2 of leads-elsewhere"),
+        "{said}"
+    );
+    assert!(!said.contains("`here`"), "{said}");
+    let bastion = Bastion::prepared(Plane::shared(), options(""));
+    assert!(!text(&bastion.jitd(&["check"]).stderr).contains("approvers"), "there is no provider");
+}
+
 /// A certificate needs a fresh ID token, the first one and each renewal. What is refused only for that is not recorded.
 #[test]
 fn a_certificate_needs_a_fresh_token() {

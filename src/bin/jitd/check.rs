@@ -2,6 +2,7 @@
 //!
 //! It changes nothing. The library (`check`) examines the clusters. `main.rs` calls it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::SignedDuration;
@@ -9,7 +10,9 @@ use jitd::check::{self, CheckResult, Verdict};
 use jitd::cluster::{Cluster, Credential};
 use jitd::config::{ClusterConfig, Config};
 use jitd::daemon;
-use jitd::grant::request::ClusterName;
+use jitd::grant::policy::{Rule, Step, Yes, unmet};
+use jitd::grant::request::{ClusterName, PersonName};
+use jitd::people::host;
 
 use crate::policy::cases;
 use crate::print::{self, Output, counted, say};
@@ -30,6 +33,14 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
         );
         return Err(Failure::No);
     }
+    for (rule, lacking) in without_providers(&config) {
+        print::notice(
+            &format!(
+                "jitd: rule `{rule}` has too few approvers when every identity provider is down: no account of this host counts as {lacking}"
+            ),
+            "an account of the host, in the group or declared under `people` with `uids`, works without a provider",
+        );
+    }
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
     let cases = match results.len() {
         0 => String::new(),
@@ -38,6 +49,59 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
     };
     let rules = counted(config.policy.len(), "rule");
     print::result(format!("{}: ok, {rules} for {}{cases}", path.display(), names.join(", ")))
+}
+
+/// The rules that could not be approved by people of the host alone, each with what lacks; none without providers. Members of a
+/// group whose primary group it is are not listed by the host, and not counted.
+fn without_providers(config: &Config) -> Vec<(&str, String)> {
+    if !config.people.have_providers() {
+        return Vec::new();
+    }
+    let mut members: BTreeMap<&str, BTreeSet<PersonName>> = BTreeMap::new();
+    let rules = config.policy.rules();
+    for group in rules.iter().flat_map(|rule| &rule.steps).flat_map(|step| &step.groups) {
+        members.entry(group).or_insert_with(|| of_the_host(config, group));
+    }
+    let all: BTreeSet<&PersonName> = members.values().flatten().collect();
+    let agreed: Vec<Yes> = all
+        .into_iter()
+        .map(|person| {
+            let groups =
+                members.iter().filter(|(_, members)| members.contains(person)).map(|(group, _)| (*group).to_owned());
+            Yes { by: person.clone(), login: None, groups: groups.collect(), at: CLOCK() }
+        })
+        .collect();
+    let lacking = |rule: &Rule| {
+        let steps: Vec<Step> = rule.steps.iter().map(|step| Step { hours: None, ..step.clone() }).collect();
+        let lacking: Vec<String> = unmet(&steps, &agreed)
+            .iter()
+            .map(|(step, count)| format!("{count} of {}", step.groups.join(", ")))
+            .collect();
+        (!lacking.is_empty()).then(|| lacking.join(" and "))
+    };
+    rules.iter().filter_map(|rule| Some((rule.name.as_str(), lacking(rule)?))).collect()
+}
+
+/// The people with an account of this host who are in a group.
+fn of_the_host(config: &Config, group: &str) -> BTreeSet<PersonName> {
+    let declared = config.people.declared();
+    let mut people: BTreeSet<PersonName> = declared
+        .iter()
+        .filter(|person| !person.uids.is_empty() && person.groups.contains(group))
+        .map(|person| person.name.clone())
+        .collect();
+    // A name service that fails has no approvers to offer either.
+    let listed = host::group_named(group).ok().flatten().map(|group| group.members).unwrap_or_default();
+    for account in listed.iter().filter_map(|name| host::account_named(name.as_bytes()).ok()?) {
+        match declared.iter().find(|person| person.uids.contains(&account.uid)) {
+            Some(person) if person.host_groups => _ = people.insert(person.name.clone()),
+            None if !config.people.are_strict() && account.uid != 0 => {
+                people.extend(PersonName::of_account(&account.name))
+            }
+            Some(_) | None => {}
+        }
+    }
+    people
 }
 
 pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(), Failure> {
