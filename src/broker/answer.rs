@@ -50,6 +50,7 @@ impl Broker {
     ) -> Result<(Vec<Event>, Option<DrainGuard<'_>>), BrokerError> {
         let collect = self.times.collect.duration();
         let now = self.ledger.now();
+        approval::did_nothing_as(grant, &self.people().former_names(&approver.name))?;
         if let Some(extension) = extension::open(grant, now) {
             approval::may_answer(grant, approver)?;
             let (event, guard) = self.more_time(grant, extension, approver, digest, less).await?;
@@ -101,9 +102,13 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
     pub async fn deny(&self, grant: &Grant, approver: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
-        self.answer(grant, approver, "deny", |grant, now| match extension::open(grant, now) {
-            Some(_) => approval::may_answer(grant, approver).and_then(|()| extension::deny(grant, reason, now)),
-            None => approval::deny(grant, approver, reason, now),
+        let former = self.people().former_names(&approver.name);
+        self.answer(grant, approver, "deny", |grant, now| {
+            approval::did_nothing_as(grant, &former)?;
+            match extension::open(grant, now) {
+                Some(_) => approval::may_answer(grant, approver).and_then(|()| extension::deny(grant, reason, now)),
+                None => approval::deny(grant, approver, reason, now),
+            }
         })
         .await
     }

@@ -8,7 +8,7 @@ use crate::grant::glass::{self, Verdict};
 use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::Code;
 use crate::grant::request::{Person, Reason};
-use crate::grant::{Event, Grant};
+use crate::grant::{Event, Grant, approval};
 
 impl Broker {
     /// The requester uses break-glass, if the rule allows it. The access is then collected as if it had been approved.
@@ -103,8 +103,10 @@ impl Broker {
             let refusal = glass::review(grant, reviewer, digest, verdict, words, self.ledger.now()).err();
             return Err(refusal.filter(|_| grant.glass.is_some()).unwrap_or_else(|| over(grant)).into());
         };
+        let former = self.people().former_names(&reviewer.name);
         let mut locked = open_grant.lock().await;
-        let reviewed = glass::review(&locked.grant(), reviewer, digest, verdict, words, self.ledger.now());
+        let reviewed = approval::did_nothing_as(&locked.grant(), &former)
+            .and_then(|()| glass::review(&locked.grant(), reviewer, digest, verdict, words, self.ledger.now()));
         let reviewed = reviewed.map(|event| vec![event]).map_err(BrokerError::from);
         self.record_or_refuse(&mut locked, reviewer, "review", reviewed).await
     }

@@ -363,6 +363,13 @@ impl People {
         Ok(account.await??)
     }
 
+    /// The names under which a declared person came from providers before they were declared.
+    #[must_use]
+    pub fn former_names(&self, name: &PersonName) -> BTreeSet<PersonName> {
+        let identities = self.declared.iter().filter(|declared| declared.name == *name).flat_map(|one| &one.identities);
+        identities.flat_map(|identity| self.guests.names_of(identity)).collect()
+    }
+
     /// How old an ID token of this issuer may be for a certificate; `None` if the configuration does not have the provider.
     #[must_use]
     pub fn fresh(&self, issuer: &str) -> Option<Window> {

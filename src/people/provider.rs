@@ -88,8 +88,8 @@ pub(super) struct Guests(Mutex<Known>);
 struct Known {
     /// What the provider said last, since the daemon started, by the name of the person.
     said: BTreeMap<PersonName, Guest>,
-    /// What providers ever called each identity.
-    called: BTreeMap<Identity, BTreeSet<PersonName>>,
+    /// What providers ever called each identity, and the names that the person got for it.
+    called: BTreeMap<Identity, BTreeMap<PersonName, PersonName>>,
     /// Whose name it is, for each form that a reader may take for it.
     looks: BTreeMap<String, Identity>,
 }
@@ -107,7 +107,7 @@ impl Guests {
     /// Gives the person of this identity the names that they came under.
     pub(super) fn give(&self, identity: &Identity, called: &PersonName, name: &PersonName) {
         let known = &mut *self.0.lock();
-        known.called.entry(identity.clone()).or_default().insert(called.clone());
+        known.called.entry(identity.clone()).or_default().insert(called.clone(), name.clone());
         for form in [called, name].map(Appearance::of).iter().flat_map(Appearance::forms) {
             known.looks.entry(form.to_owned()).or_insert_with(|| identity.clone());
         }
@@ -119,10 +119,15 @@ impl Guests {
     /// [`Unknown::TooManyNames`] if the person came under too many others.
     pub(super) fn has(&self, guest: &Guest) -> Result<bool, Unknown> {
         match self.0.lock().called.get(&guest.identity) {
-            Some(called) if called.contains(&guest.name) => Ok(true),
+            Some(called) if called.contains_key(&guest.name) => Ok(true),
             Some(called) if called.len() >= NAMES => Err(Unknown::TooManyNames(guest.name.clone())),
             _ => Ok(false),
         }
+    }
+
+    /// The names that the person of this identity had as nobody who is declared.
+    pub(super) fn names_of(&self, identity: &Identity) -> Vec<PersonName> {
+        self.0.lock().called.get(identity).map(|called| called.values().cloned().collect()).unwrap_or_default()
     }
 
     /// Another identity whose name a reader may take for one that looks like this.

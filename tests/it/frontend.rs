@@ -213,6 +213,34 @@ fn one_human_at_two_providers_answers_their_own_request_at_neither() {
     }
 }
 
+/// Whoever is declared after they did something has another name now, and is the same human all the same.
+#[test]
+fn who_is_declared_later_answers_nothing_that_they_did_before() {
+    let mut bastion = bastion();
+    let (mut frieda, name) = Wire::introduced(&bastion, &introduction("frieda", &["payments-oncall"])).unwrap();
+    let (status, own) =
+        frieda.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() }));
+    assert_eq!((status, &own["requester"]), (201, &json!(name)));
+    let (mut lead, _) = Wire::introduced(&bastion, &introduction("greta", &["payments-leads"])).unwrap();
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!("edit");
+    let (status, twice) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+    assert_eq!(status, 201, "{twice}");
+    assert_eq!(lead.call("POST", &path(&twice, "/approve"), &json!({ "digest": twice["digest"] })).0, 200);
+    // Now it turns out that both are bob.
+    let identities =
+        ["frieda", "greta"].map(|subject| format!("{{issuer: \"{ISSUER}\", subject: {subject}}}")).join(", ");
+    bastion.rewrite_config("name: bob, uids", &format!("name: bob, identities: [{identities}], uids"));
+    bastion.kill();
+    bastion.serve();
+    let approve = |grant: &Value| bastion.post(BOB, &path(grant, "/approve"), &json!({ "digest": grant["digest"] }));
+    let (status, problem) = approve(&own);
+    assert_eq!((status, &problem["code"]), (403, &json!("self-approval")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains(&name), "{problem}");
+    let (status, problem) = approve(&twice);
+    assert_eq!((status, &problem["code"]), (409, &json!("already-agreed")), "{problem}");
+}
+
 /// Nobody comes in under a name that a reader may take for another person's: an account's, a declared person's, or that of a
 /// person of any provider, also after a restart. Whoever has the name keeps it.
 #[test]

@@ -17,7 +17,7 @@ use super::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonNa
 use super::{Event, FoundNamespace, Grant, GrantId, Narrowed, Phase, Reassessed, Shown};
 use crate::rbac::ResolvedRole;
 
-pub use super::four_eyes::{may_answer, may_be_answered};
+pub use super::four_eyes::{did_nothing_as, may_answer, may_be_answered};
 
 /// Permission for one signature: for one key, one person and one grant, with a latest `notAfter`. Only [`collect`] and
 /// [`renew`] create one.

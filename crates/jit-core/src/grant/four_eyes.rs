@@ -3,6 +3,8 @@
 //! The same rules apply to approvals, extensions and reviews. An account is not a human, so logins are compared too.
 //! Every function returns a refusal or nothing.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Grant;
@@ -64,6 +66,27 @@ pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(
     let requester = as_whom(&grant.requester, grant.requester_login.as_ref());
     let why = format!("nobody {does}, and here {requester} and {}", as_whom(&person.name, person.login.as_ref()));
     Err(Refusal::new(Code::SelfApproval, why))
+}
+
+/// Checks that a person has done nothing in this grant under a name that they had before: somebody of an identity provider who
+/// was declared since has another one now.
+///
+/// # Errors
+/// The refusal.
+pub fn did_nothing_as(grant: &Grant, former: &BTreeSet<PersonName>) -> Result<(), Refusal> {
+    if former.contains(&grant.requester) {
+        let why = format!("nobody answers their own request, and here you were `{}` when you made it", grant.requester);
+        return Err(Refusal::new(Code::SelfApproval, why).hint("somebody else in the approving groups has to answer"));
+    }
+    let agreed = grant.agreed.iter().chain(grant.extension.iter().flat_map(|extension| &extension.agreed));
+    let reviewed = grant.glass.iter().flat_map(|glass| &glass.reviews).map(|review| &review.by);
+    match agreed.chain(reviewed).find(|yes| former.contains(&yes.by)) {
+        None => Ok(()),
+        Some(yes) => {
+            let why = format!("you have already answered, when you were `{}`", yes.by);
+            Err(Refusal::new(Code::AlreadyAgreed, why))
+        }
+    }
 }
 
 /// Refuses a request that needs an approval but that nobody could approve: if the requester's login is unknown, the
