@@ -315,7 +315,7 @@ fn a_login_has_what_the_rule_requires_for_approving_and_break_glass() {
             "jit-login login",
         ),
         (|login| login.auth_time = None, "does not say when", "jit-login login"),
-        (|login| login.flow = Some(Flow::DeviceCode), "was by device code", "without --device"),
+        (|login| login.flow = Some(Flow::DeviceCode), "was by device code", "in a browser"),
         (|login| login.flow = None, "is unknown", "deviceCode"),
     ];
     for (change, why, hint) in changes {

@@ -47,11 +47,11 @@ fn free_port() -> u16 {
 
 impl Elsewhere {
     fn start() -> Self {
-        Self::with_fresh("10m")
+        Self::with("10m", |_| {})
     }
 
-    /// For certificates, an ID token may be so old.
-    fn with_fresh(fresh: &str) -> Self {
+    /// For certificates, an ID token may be so old; `change` may change the bastion before it serves.
+    fn with(fresh: &str, change: impl FnOnce(&Bastion<'_>)) -> Self {
         let (provider_port, port) = (free_port(), free_port());
         let issuer = format!("https://127.0.0.1:{provider_port}");
         let groups = "[payments-oncall, payments-leads]";
@@ -59,6 +59,7 @@ impl Elsewhere {
         let mut bastion = Bastion::prepared(Plane::shared(), Options { config, ..Options::default() });
         let alice = format!("name: alice, identities: [{{issuer: \"{issuer}\", subject: alice}}], uids");
         bastion.rewrite_config("name: alice, uids", &alice);
+        change(&bastion);
         bastion.serve();
         let provider = provide(&bastion, provider_port);
         let config = json!({
@@ -66,6 +67,7 @@ impl Elsewhere {
             "daemon": "run/frontend.sock", "state": "frontend", "scopes": ["openid", "profile", "groups"],
             "providers": [{
                 "name": "corp", "issuer": issuer, "audience": "jit-login",
+                "nonce": "optional", "deviceCode": "without-nonce",
                 "displayName": { "claim": "/preferred_username" },
                 "groups": { "claim": "/groups", "map": {
                     "/payments-oncall": "payments-oncall", "/payments-leads": "payments-leads", "/admins": "admins",
@@ -145,33 +147,62 @@ impl Elsewhere {
         assert!(login.0.wait().unwrap().success(), "{rest:?}");
     }
 
+    /// Logs this person in by a code that they enter in a browser elsewhere.
+    fn log_in_by_device(&self, person: Person) {
+        let mut login = self.laptop(person);
+        let mut login = Waiting(login.args(self.invitation()).arg("--device").stderr(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(login.0.stderr.take().unwrap()).lines();
+        let told =
+            lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("open https://")).expect("an address");
+        let address = told.split(' ').nth(1).unwrap();
+        let code = told.rsplit(' ').next().unwrap();
+        let hidden = |page: &str| {
+            let rest = page.split("name=\"xsrf\" value=\"").nth(1).unwrap_or_else(|| panic!("no form: {page}"));
+            rest.split('"').next().unwrap().to_owned()
+        };
+        let (form, _) = self.page(person.name, address, None);
+        let place = address.split('?').next().unwrap();
+        let fields = format!("xsrf={}&user_code={code}", hidden(&form));
+        let (confirm, _) = self.page(person.name, place, Some(&fields));
+        let fields = format!("xsrf={}&user_code={code}&confirm=yes", hidden(&confirm));
+        let (login_page, at) = self.page(person.name, place, Some(&fields));
+        assert!(login_page.contains("login"), "{login_page}");
+        let (consent, at) = self.page(person.name, &at, Some(&format!("as={}", person.name)));
+        assert!(consent.contains("consent"), "{consent}");
+        self.page(person.name, &at, Some("yes=1"));
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert!(login.0.wait().unwrap().success(), "{rest:?}");
+    }
+
     /// What a person does in the browser: the name, then the consent. Each answer leads on, at last to `jit-login`.
     fn browse(&self, address: &str, name: &str) {
-        let jar = self.bastion.dir.join(format!("{name}.cookies"));
-        let page = |address: &str, form: Option<&str>| {
-            let mut curl = Command::new("curl");
-            curl.args(["--silent", "--show-error", "--location", "--max-time", "60", "--output", "-"])
-                .args(["--write-out", "\n%{url_effective}", "--cookie-jar"])
-                .arg(&jar)
-                .arg("--cookie")
-                .arg(&jar)
-                .arg("--cacert")
-                .arg(self.authority());
-            if let Some(form) = form {
-                curl.args(["--data", form]);
-            }
-            let shown = curl.arg(address).output().unwrap();
-            assert!(shown.status.success(), "{}", text(&shown.stderr));
-            let shown = text(&shown.stdout);
-            let (page, at) = shown.rsplit_once('\n').unwrap();
-            (page.to_owned(), at.to_owned())
-        };
-        let (login, at) = page(address, None);
+        let (login, at) = self.page(name, address, None);
         assert!(login.contains("login"), "{login}");
-        let (consent, at) = page(&at, Some(&format!("as={name}")));
-        assert!(consent.contains("consent"), "{consent}");
-        let (done, at) = page(&at, Some("yes=1"));
+        let (consent, at) = self.page(name, &at, Some(&format!("as={name}")));
+        // Who has consented before is not asked again.
+        let (done, at) = if consent.contains("consent") { self.page(name, &at, Some("yes=1")) } else { (consent, at) };
         assert!(done.contains("You are logged in"), "{at}: {done}");
+    }
+
+    /// One page, where a browser ends up that keeps the person's cookies, and its address.
+    fn page(&self, name: &str, address: &str, form: Option<&str>) -> (String, String) {
+        let jar = self.bastion.dir.join(format!("{name}.cookies"));
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--location", "--max-time", "60", "--output", "-"])
+            .args(["--write-out", "\n%{url_effective}", "--cookie-jar"])
+            .arg(&jar)
+            .arg("--cookie")
+            .arg(&jar)
+            .arg("--cacert")
+            .arg(self.authority());
+        if let Some(form) = form {
+            curl.args(["--data", form]);
+        }
+        let shown = curl.arg(address).output().unwrap();
+        assert!(shown.status.success(), "{}", text(&shown.stderr));
+        let shown = text(&shown.stdout);
+        let (page, at) = shown.rsplit_once('\n').unwrap();
+        (page.to_owned(), at.to_owned())
     }
 
     /// Puts somebody into other groups at the provider.
@@ -295,7 +326,7 @@ fn people_work_from_elsewhere_as_on_the_bastion() {
 /// A certificate needs a fresh ID token: `jit-login` gets one by itself, as long as the provider renews the login.
 #[test]
 fn a_certificate_is_collected_with_a_fresh_token() {
-    let elsewhere = Elsewhere::with_fresh("20s");
+    let elsewhere = Elsewhere::with("20s", |_| {});
     elsewhere.log_in(FRIEDA);
     let ns = elsewhere.bastion.ns.clone();
     let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
@@ -316,6 +347,39 @@ fn a_certificate_is_collected_with_a_fresh_token() {
     assert!(issued() > first, "the session has another token");
     assert!(elsewhere.bastion.trail().iter().all(|entry| entry["event"]["kind"] != "refused"));
     elsewhere.said(FRIEDA, &["end", &id]);
+}
+
+/// A rule refuses approvals by people who logged in by device code, or not recently enough, and says what to do.
+#[test]
+fn a_rule_refuses_an_approval_after_a_login_by_device_code() {
+    let policy = "rules:
+- name: payments
+  who: [payments-oncall]
+  clusters: [play]
+  namespaces: [NS]
+  roles: [view]
+  maxDuration: 10m
+  approval: [{groups: [payments-leads]}]
+  login: {amr: [otp], authTime: 1h, deviceCode: false}
+";
+    let elsewhere = Elsewhere::with("10m", |bastion| bastion.write_policy(policy));
+    let bastion = &elsewhere.bastion;
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    let id = grant["id"].as_str().unwrap();
+    elsewhere.log_in_by_device(GRETA);
+    let refused = elsewhere.run(GRETA, &["approve", id, "--yes"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(said.contains("yours was by device code") && said.contains("--no-browser"), "{said}");
+    elsewhere.log_in(GRETA);
+    elsewhere.said(GRETA, &["approve", id, "--yes"]);
+    let trail = bastion.trail();
+    let flow = |kind: &str| {
+        let entry = trail.iter().find(|entry| entry["event"]["kind"] == kind).unwrap();
+        entry["login"]["provider"]["flow"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((flow("refused").as_str(), flow("approved").as_str()), ("device-code", "code"));
+    bastion.has_no_fault();
 }
 
 /// One human who comes by their account and by a provider is one person.

@@ -61,7 +61,8 @@ pub(crate) async fn log_in(arguments: LogIn, format: Format) -> Result<(), Failu
     let nonce = nonce(&list.server, &spki(&key));
     let provider = Provider::discover(&view.issuer).await?;
     let flow = if arguments.device { Flow::Device } else { bastion.flow.unwrap_or(Flow::Browser) };
-    let flow = if arguments.port != 0 { Flow::Browser } else { flow };
+    let is_for_browser = arguments.port != 0 || (arguments.no_browser && !arguments.device);
+    let flow = if is_for_browser { Flow::Browser } else { flow };
     if let (Flow::Device, Some(client)) = (flow, view.device_client_id.take()) {
         view.client_id = client;
     }

@@ -68,8 +68,9 @@ impl LoginTerms {
         }
         match login.flow {
             Some(Flow::DeviceCode) if self.no_device_code => {
-                weak("in a browser, and yours was by device code".to_owned())
-                    .map_err(|refusal| refusal.hint("log in again with `jit-login login`, without --device"))
+                weak("in a browser, and yours was by device code".to_owned()).map_err(|refusal| {
+                    refusal.hint("log in again in a browser: `jit-login login --no-browser` prints the address for it")
+                })
             }
             None if self.no_device_code => {
                 weak("in a browser, and of yours that is unknown".to_owned()).map_err(|refusal| {
