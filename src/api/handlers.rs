@@ -27,8 +27,8 @@ use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, ClusterView, DecisionView,
     DrainBody, DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage,
-    OperationsView, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, SessionsView,
-    WhoamiView,
+    LinkBody, OperationsView, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView,
+    SessionsView, WhoamiView,
 };
 
 /// `ok` only if the store answers and its last write succeeded, and if everything that the daemon depends on answers.
@@ -73,6 +73,26 @@ pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
             draining: draining(&call.api.broker),
         })
         .into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn offer_link(call: Call) -> BoxFuture<'static, Answer> {
+    async move { Ok(Json(views::link(call.api.broker.offer_link(call.caller.person())?)).into_response()) }.boxed()
+}
+
+pub(super) fn offered_link(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let LinkBody { code } = call.query()?;
+        Ok(Json(views::link(call.api.broker.offered_link(call.caller.person(), &code)?)).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn accept_link(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let LinkBody { code } = call.body()?;
+        Ok(Json(views::link(call.api.broker.accept_link(call.caller.person(), &code).await?)).into_response())
     }
     .boxed()
 }

@@ -205,6 +205,40 @@ fn routes() -> Vec<Route> {
         route(get(), "/metrics", Anyone(handlers::metrics), "metrics for Prometheus", None, "openmetrics"),
         route(get(), "/v1/openapi.json", Anyone(handlers::openapi), "this document", None, "object"),
         route(get(), "/v1/whoami", Person(handlers::whoami), "your identity as jitd sees it", None, "WhoamiView"),
+        Route {
+            cost: Cost::Request,
+            ..route(
+                post(),
+                "/v1/links",
+                Person(handlers::offer_link),
+                "offer your login at an identity provider to be linked to your account of the host",
+                None,
+                "LinkView",
+            )
+        },
+        Route {
+            query: &["code"],
+            cost: Cost::Request,
+            ..route(
+                get(),
+                "/v1/links",
+                Person(handlers::offered_link),
+                "whose login waits with this code, for you who came by an account",
+                None,
+                "LinkView",
+            )
+        },
+        Route {
+            cost: Cost::Request,
+            ..route(
+                post(),
+                "/v1/links/accept",
+                Person(handlers::accept_link),
+                "let that login be you from now on",
+                Some("LinkBody"),
+                "LinkView",
+            )
+        },
         route(get(), "/v1/clusters", Person(handlers::clusters), "the configured clusters", None, "ClusterList"),
         route(
             get(),

@@ -14,9 +14,9 @@ use crate::wire::{
     ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ChangesView, ClosedView,
     ClusterList, ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList,
     EntitlementView, EventList, EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList,
-    GrantView, LessBody, LinePage, LostPartView, NeedView, OperationsView, OtherGrantView, Problem, ReasonBody,
-    RequestBody, RestrictionView, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView, ScanBody,
-    ScanNumbers, SessionsView, StepView, TriedView, WhoamiView,
+    GrantView, LessBody, LinePage, LinkBody, LinkView, LostPartView, NeedView, OperationsView, OtherGrantView, Problem,
+    ReasonBody, RequestBody, RestrictionView, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView,
+    RisksView, ScanBody, ScanNumbers, SessionsView, StepView, TriedView, WhoamiView,
 };
 
 /// Generated once: it never changes, and generating it takes longer than most calls.
@@ -126,6 +126,8 @@ fn schemas() -> Map<String, Value> {
         schema::<GrantList>(),
         schema::<GrantView>(),
         schema::<LinePage>(),
+        schema::<LinkBody>(),
+        schema::<LinkView>(),
         schema::<Problem>(),
         schema::<ReasonBody>(),
         schema::<RequestBody>(),

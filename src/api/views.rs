@@ -2,11 +2,11 @@
 //!
 //! Views that need only a grant are in [`wire`](crate::wire). The handlers call this.
 
-use crate::broker::{DryRun, Explanation, GrantSelector};
+use crate::broker::{DryRun, Explanation, GrantSelector, Offer};
 use crate::grant::policy::{Decision, Denial, Outcome};
 use crate::grant::request::{ClusterName, Malformed, Reason};
 use crate::grant::{GrantId, ScanFinished};
-use crate::wire::{DecisionView, RevokeBody, ScanBody, ScanNumbers, SessionsView, StepView, TriedView};
+use crate::wire::{DecisionView, LinkView, RevokeBody, ScanBody, ScanNumbers, SessionsView, StepView, TriedView};
 
 impl From<Explanation> for DecisionView {
     fn from(Explanation { decision, needs, assessment, together, tried }: Explanation) -> Self {
@@ -115,4 +115,10 @@ pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Ma
         (Some(whose), Some(reason)) if wrong.is_empty() => Ok((whose, reason)),
         _ => Err(wrong),
     }
+}
+
+/// A login that waits to be linked, or was.
+pub(super) fn link(offer: Offer) -> LinkView {
+    let Offer { code, identity, name, until } = offer;
+    LinkView { code, issuer: identity.issuer, subject: identity.subject, name: name.to_string(), until }
 }

@@ -7,6 +7,7 @@
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
 //!  introduce: a person of an identity provider, before anything else
+//!  link: an identity at a provider and an account become one person
 //!  logs: where the gateway's logs stand, whenever it says so, even after Ended
 //!  readings: who read what the gateway kept, before it is handed out, even after Ended
 //!  retention: what the gateway kept, deleted some time after Ended
@@ -23,6 +24,7 @@ mod end;
 mod extend;
 mod facts;
 mod introduce;
+mod link;
 mod logs;
 mod operate;
 mod other_access;
@@ -58,9 +60,11 @@ use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{Identity, People, Unknown, or_nobody};
 use crate::rbac::role::ResolvedRole;
-use crate::trail::{Introduction, Opened, TrailError};
+use crate::trail::{Introduction, Link, Opened, TrailError};
 
 pub use self::collect::IssuedAccess;
+use self::link::Links;
+pub use self::link::Offer;
 use self::logs::Logs;
 pub use self::operate::{GrantSelector, Revocation, Revoked};
 use self::proof::ANSWER_WITHIN;
@@ -217,6 +221,7 @@ pub struct Broker {
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
     /// Held by whoever gives a person of an identity provider a name.
     introductions: tokio::sync::Mutex<()>,
+    links: Links,
     refusals: Refusals,
     logs: Logs,
     readings: Readings,
@@ -249,6 +254,9 @@ impl Broker {
         for Introduction { issuer, subject, called, name } in std::mem::take(&mut parts.opened.introductions) {
             parts.people.recall(&Identity { issuer, subject }, &called, &name);
         }
+        for Link { issuer, subject, person } in std::mem::take(&mut parts.opened.links) {
+            parts.people.link(Identity { issuer, subject }, person);
+        }
         Self {
             ledger: Ledger::new(parts.opened, parts.overseers, parts.clock),
             ids: parts.ids,
@@ -263,6 +271,7 @@ impl Broker {
             bound_user_names: Mutex::default(),
             roles: tokio::sync::Mutex::default(),
             introductions: tokio::sync::Mutex::default(),
+            links: Links::default(),
             refusals: Refusals::default(),
             logs: Logs::default(),
             readings: Readings::default(),

@@ -68,6 +68,7 @@ fn tells_requester(event: &Event) -> bool {
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
         | Event::Introduced { .. }
+        | Event::Linked { .. }
         | Event::Notified { .. }
         | Event::Requested(_)
         | Event::Withdrawn

@@ -82,6 +82,7 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
         | Event::RequestRefused(_)
         | Event::RefusalsCounted { .. }
         | Event::Introduced { .. }
+        | Event::Linked { .. }
         | Event::Notified { .. } => of_daemon(fact, by),
     }
 }
@@ -105,6 +106,7 @@ fn of_daemon(fact: &Fact, by: &str) -> String {
             format!("{} more requests of {by} were refused", codes.values().sum::<u64>())
         }
         Event::Introduced { called } => format!("{by} came from an identity provider, which calls them {called}"),
+        Event::Linked { was, .. } => format!("{by} accepted that {was} is the same person"),
         other => other.kind().to_owned(),
     }
 }

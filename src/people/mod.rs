@@ -258,7 +258,10 @@ impl People {
     /// # Errors
     /// [`Unknown`], with what to do about it.
     pub async fn by_name(&self, name: &PersonName) -> Result<Person, Unknown> {
-        let guest = self.guests.of(name);
+        // A linked person comes by the account, too, also if the provider is no longer configured.
+        let is_linked = |guest: &Guest| self.guests.linked_to(&guest.identity).as_ref() == Some(name);
+        let is_gone = |guest: &Guest| !self.providers.iter().any(|known| known.issuer == guest.identity.issuer);
+        let guest = self.guests.of(name).filter(|guest| !(is_linked(guest) && is_gone(guest)));
         if let Some(declared) = self.declared.iter().find(|declared| declared.name == *name) {
             // Another identity of theirs may have been declared since, or this one no longer.
             return match guest.filter(|guest| declared.identities.contains(&guest.identity)) {
@@ -270,6 +273,11 @@ impl People {
             let person = self.by_identity(&guest).await?;
             return if person.name == *name { Ok(person) } else { Err(Unknown::NoSuchName(name.to_string())) };
         }
+        self.by_account_name(name).await
+    }
+
+    /// The person of the account of this name.
+    async fn by_account_name(&self, name: &PersonName) -> Result<Person, Unknown> {
         let account = name.account();
         match self.ask(Asked::Name(name.clone()), !self.strict, move || host::account_named(&account)).await? {
             Some(found) => self.of_account(found),
@@ -286,6 +294,15 @@ impl People {
         let provider = provider.ok_or_else(|| Unknown::NoProvider(guest.identity.issuer.clone()))?;
         if let Some(declared) = self.declared.iter().find(|declared| declared.identities.contains(&guest.identity)) {
             let mut person = self.of_declared(declared).await?;
+            person.groups.extend(provider.groups_of(guest));
+            return Ok(person);
+        }
+        if let Some(name) = self.guests.linked_to(&guest.identity) {
+            let declared = self.declared.iter().find(|declared| declared.name == name);
+            let mut person = match declared {
+                Some(declared) => self.of_declared(declared).await?,
+                None => self.by_account_name(&name).await?,
+            };
             person.groups.extend(provider.groups_of(guest));
             return Ok(person);
         }
@@ -307,7 +324,7 @@ impl People {
     /// or of a provider.
     pub async fn introduce(&self, guest: &Guest) -> Result<Arrival, Unknown> {
         let person = self.by_identity(guest).await?;
-        if !self.declared.iter().any(|declared| declared.identities.contains(&guest.identity)) {
+        if !self.is_joined(&guest.identity) {
             let came_before = self.guests.has(guest)?;
             if let Some(other) = self.another(guest, &person.name).await? {
                 let Identity { issuer, subject } = &guest.identity;
@@ -331,6 +348,18 @@ impl People {
     /// Takes down that somebody came in before this daemon started.
     pub fn recall(&self, identity: &Identity, called: &PersonName, name: &PersonName) {
         self.guests.give(identity, called, name);
+    }
+
+    /// Whether the identity is a declared person's, or was linked to an account.
+    #[must_use]
+    pub fn is_joined(&self, identity: &Identity) -> bool {
+        self.declared.iter().any(|declared| declared.identities.contains(identity))
+            || self.guests.linked_to(identity).is_some()
+    }
+
+    /// Makes an identity this person's, who has an account.
+    pub fn link(&self, identity: Identity, person: PersonName) {
+        self.guests.link(identity, person);
     }
 
     /// Another person for whom a reader may take this one.
@@ -363,11 +392,12 @@ impl People {
         Ok(account.await??)
     }
 
-    /// The names under which a declared person came from providers before they were declared.
+    /// The names under which a person came from providers before they were declared, or linked.
     #[must_use]
     pub fn former_names(&self, name: &PersonName) -> BTreeSet<PersonName> {
         let identities = self.declared.iter().filter(|declared| declared.name == *name).flat_map(|one| &one.identities);
-        identities.flat_map(|identity| self.guests.names_of(identity)).collect()
+        let linked = self.guests.linked_with(name);
+        identities.chain(&linked).flat_map(|identity| self.guests.names_of(identity)).collect()
     }
 
     /// How old an ID token of this issuer may be for a certificate; `None` if the configuration does not have the provider.
@@ -438,7 +468,7 @@ impl People {
             // All uids of a declared person are listed, so this account belongs to somebody else with the same name.
             return Err(Unknown::Unlisted { name: name.to_string(), uid: account.uid });
         }
-        if self.guests.of(&name).is_some() {
+        if self.guests.of(&name).is_some_and(|guest| self.guests.linked_to(&guest.identity).as_ref() != Some(&name)) {
             return Err(Unknown::NameTaken(name));
         }
         Ok(Person { name, groups, login: None })

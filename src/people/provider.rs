@@ -90,6 +90,8 @@ struct Known {
     said: BTreeMap<PersonName, Guest>,
     /// What providers ever called each identity, and the names that the person got for it.
     called: BTreeMap<Identity, BTreeMap<PersonName, PersonName>>,
+    /// Whose each identity is that was linked to an account.
+    links: BTreeMap<Identity, PersonName>,
     /// Whose name it is, for each form that a reader may take for it.
     looks: BTreeMap<String, Identity>,
 }
@@ -128,6 +130,22 @@ impl Guests {
     /// The names that the person of this identity had as nobody who is declared.
     pub(super) fn names_of(&self, identity: &Identity) -> Vec<PersonName> {
         self.0.lock().called.get(identity).map(|called| called.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Makes the identity this person's.
+    pub(super) fn link(&self, identity: Identity, person: PersonName) {
+        self.0.lock().links.insert(identity, person);
+    }
+
+    /// Whose identity it is, if it was linked.
+    pub(super) fn linked_to(&self, identity: &Identity) -> Option<PersonName> {
+        self.0.lock().links.get(identity).cloned()
+    }
+
+    /// The identities that were linked to this person.
+    pub(super) fn linked_with(&self, person: &PersonName) -> Vec<Identity> {
+        let known = self.0.lock();
+        known.links.iter().filter(|(_, linked)| *linked == person).map(|(identity, _)| identity.clone()).collect()
     }
 
     /// Another identity whose name a reader may take for one that looks like this.

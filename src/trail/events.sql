@@ -1,4 +1,4 @@
--- The trail, layout 5. `events` is the truth: one row for each fact, never updated, never deleted; each line contains the
+-- The trail, layout 6. `events` is the truth: one row for each fact, never updated, never deleted; each line contains the
 -- hash of the previous line. The tables of `finding.sql` are projections of it, for searching; they are written in the same
 -- transaction, and `jitd audit verify` rebuilds and compares them. The text of each statement is compared with the text in
 -- the file: a different text needs a new layout.

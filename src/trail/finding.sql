@@ -48,5 +48,5 @@ CREATE UNIQUE INDEX once ON events (grant_id, kind) WHERE
 -- Finds the last drain or resume.
 CREATE INDEX draining ON events (seq) WHERE kind IN ('drained', 'resumed');
 
--- Finds who came from identity providers, and what they were called there.
-CREATE INDEX introductions ON events (seq) WHERE kind = 'introduced';
+-- Finds who came from identity providers, what they were called there, and who was linked to an account.
+CREATE INDEX introductions ON events (seq) WHERE kind IN ('introduced', 'linked');

@@ -22,7 +22,7 @@ pub(super) const EVENTS: &str = include_str!("events.sql");
 const FINDING: &str = include_str!("finding.sql");
 
 /// The number of the current layout.
-pub(super) const PRESENT: i64 = 5;
+pub(super) const PRESENT: i64 = 6;
 
 /// Removes the tables and indexes for searching of earlier layouts.
 const FINDING_OF_EARLIER: &str = "
@@ -32,7 +32,8 @@ const FINDING_OF_EARLIER: &str = "
     DROP TABLE IF EXISTS closed;
     DROP INDEX IF EXISTS events_of_grant;
     DROP INDEX once;
-    DROP INDEX IF EXISTS draining;";
+    DROP INDEX IF EXISTS draining;
+    DROP INDEX IF EXISTS introductions;";
 
 /// The layout of a file; 0 for an empty file.
 pub(super) fn layout(connection: &Connection) -> Result<i64, Fault> {

@@ -179,6 +179,8 @@ pub struct Opened {
     pub drain: Option<Draining>,
     /// Each name under which somebody came from an identity provider, oldest first.
     pub introductions: Vec<Introduction>,
+    /// Each identity at a provider that was linked to an account, oldest first.
+    pub links: Vec<Link>,
     /// What was stored after its author had been told [`TrailError::Unknown`].
     pub late: UnboundedReceiver<Late>,
 }
@@ -194,6 +196,17 @@ pub struct Introduction {
     pub called: PersonName,
     /// The name of the person in the trail.
     pub name: PersonName,
+}
+
+/// Whose an identity at a provider is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The issuer.
+    pub issuer: String,
+    /// The subject.
+    pub subject: String,
+    /// The person who accepted it.
+    pub person: PersonName,
 }
 
 /// A grant, built from its events.
@@ -262,14 +275,14 @@ impl Trail {
         let lists = Readers::open(path, LISTS).map_err(|fault| fault.at(path))?;
         let open = questions.read(open_grants).map_err(|fault| fault.at(path))?;
         let drain = questions.read(draining).map_err(|fault| fault.at(path))?;
-        let introductions = questions.read(introductions).map_err(|fault| fault.at(path))?;
+        let (introductions, links) = questions.read(introductions).map_err(|fault| fault.at(path))?;
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
         let store = Store { connection, head, path: Arc::clone(&path), in_use: false, fault: Arc::clone(&fault), lock };
         let (sender, late) = unbounded_channel();
         let way = Arc::new(way(store, sender).map_err(|fault| fault.at(&path))?);
         let trail = Self { way, questions, lists, path, fault };
-        Ok(Opened { trail, open, latest, drain, introductions, late })
+        Ok(Opened { trail, open, latest, drain, introductions, links, late })
     }
 
     /// Appends `facts`, all or none, and returns the position of the last one when they are on the disk.

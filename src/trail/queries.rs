@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::parse;
 use super::readers::Readers;
-use super::{Fault, Introduction, Open, Trail, TrailError, Way};
+use super::{Fault, Introduction, Link, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
 use crate::grant::request::{AccessRequest, KeyHash, Login, Person, PersonName, ProviderLogin};
 use crate::grant::{Author, Event, Filter, Grant, GrantId, LogHead, LogHistory, Shown};
@@ -406,21 +406,26 @@ pub(super) fn draining(connection: &Connection) -> Result<Option<Draining>, Faul
     Ok(entry.and_then(|entry| Draining::after(None, &entry.fact)))
 }
 
-/// Each name under which somebody came from an identity provider, oldest first.
-pub(super) fn introductions(connection: &Connection) -> Result<Vec<Introduction>, Fault> {
-    let mut statement = connection.prepare("SELECT line FROM events WHERE kind = 'introduced' ORDER BY seq")?;
+/// Each name under which somebody came from an identity provider, and each identity that was linked, oldest first.
+pub(super) fn introductions(connection: &Connection) -> Result<(Vec<Introduction>, Vec<Link>), Fault> {
+    let all = "SELECT line FROM events WHERE kind IN ('introduced', 'linked') ORDER BY seq";
+    let mut statement = connection.prepare(all)?;
     let mut rows = statement.query([])?;
-    let mut found = Vec::new();
+    let (mut found, mut links) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let fact = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?.fact;
-        if let (Event::Introduced { called }, Author::Person { name, login: Some(Login::Provider(login)) }) =
-            (fact.event, fact.author)
-        {
-            let ProviderLogin { issuer, subject, .. } = *login;
-            found.push(Introduction { issuer, subject, called, name });
+        match (fact.event, fact.author) {
+            (Event::Introduced { called }, Author::Person { name, login: Some(Login::Provider(login)) }) => {
+                let ProviderLogin { issuer, subject, .. } = *login;
+                found.push(Introduction { issuer, subject, called, name });
+            }
+            (Event::Linked { issuer, subject, .. }, Author::Person { name: person, .. }) => {
+                links.push(Link { issuer, subject, person });
+            }
+            _ => {}
         }
     }
-    Ok(found)
+    Ok((found, links))
 }
 
 /// The grants that are not over or owe a review. For `open > 0`, SQLite would read all grants in order.

@@ -218,7 +218,7 @@ fn of_before(trail: &Path) {
     runtime.block_on(opened.append(facts.collect(), None)).unwrap();
     opened.close();
     drop(opened);
-    let earlier = "DROP INDEX introductions; DROP TABLE closed; DROP TABLE watchers; ALTER TABLE grants DROP COLUMN at; PRAGMA user_version = 2;";
+    let earlier = "DROP TABLE closed; DROP TABLE watchers; ALTER TABLE grants DROP COLUMN at; PRAGMA user_version = 2;";
     rusqlite::Connection::open(trail).unwrap().execute_batch(earlier).unwrap();
 }
 

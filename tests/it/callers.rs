@@ -23,6 +23,9 @@ const TABLE: &str = "
     GET  /metrics                        any      yyyyyyy yyy
     GET  /v1/openapi.json                any      yyyyyyy yyy
     GET  /v1/whoami                      any      yyyyyyy uuu
+    POST /v1/links                       any      nnnnnnn uuu
+    GET  /v1/links                       any      ttttttt uuu
+    POST /v1/links/accept                any      ttttttt uuu
     GET  /v1/clusters                    any      yyyyyyy uuu
     GET  /v1/entitlements                any      yyyyyyy uuu
     POST /v1/explain                     any      yyyyyyy uuu
@@ -254,11 +257,13 @@ impl Desk {
             "revoke" if row.phase == "any" => json!({ "all": true, "reason": "not now" }),
             "deny" | "revoke" | "break-glass" => json!({ "reason": "not now" }),
             "certificate" => json!({ "csr": csr() }),
+            "accept" => json!({ "code": "0000000000000000" }),
             "read" => json!({ "grant": "0000000000000000", "what": "recording" }),
             _ => Value::Null,
         };
         let query = match row.route.rsplit('/').next() {
             Some("wait") => "?phase=none",
+            Some("links") if row.method == "GET" => "?code=0000000000000000",
             Some("recording") => "?session=0198c2f3",
             _ => "",
         };

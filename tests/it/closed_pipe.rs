@@ -105,6 +105,7 @@ const LOGIN: &[(Person, Before, &str)] = &[
     (BOB, Before::Live, "play 0198c2f3"),
     (ALICE, Before::Nothing, "explain play -n NS --role view --for 1m --reason INC-1"),
     (ALICE, Before::Nothing, "whoami"),
+    (ALICE, Before::Nothing, "link"),
     (ALICE, Before::Nothing, "login"),
     (ALICE, Before::Nothing, "logout"),
     (ALICE, Before::Live, "credential --grant ID"),

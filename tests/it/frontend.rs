@@ -18,7 +18,7 @@ const ISSUER: &str = "https://id.example/realms/corp";
 
 const OTHER: &str = "https://other.example";
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 providers:
 - {issuer: "https://id.example/realms/corp", groups: [payments-oncall, payments-leads]}
 - {issuer: "https://other.example", groups: [payments-oncall, payments-leads]}
@@ -34,7 +34,7 @@ fn bastion() -> Bastion<'static> {
     bastion
 }
 
-fn introduction(subject: &str, groups: &[&str]) -> Introduction {
+pub(crate) fn introduction(subject: &str, groups: &[&str]) -> Introduction {
     Introduction {
         version: VERSION,
         login: ProviderLogin {
@@ -73,7 +73,7 @@ fn now() -> jiff::Timestamp {
 }
 
 /// A connection of the front end.
-struct Wire(UnixStream);
+pub(crate) struct Wire(UnixStream);
 
 impl Wire {
     /// Sends one line, and reads the answer.
@@ -97,11 +97,11 @@ impl Wire {
         }
     }
 
-    fn introduced(bastion: &Bastion<'_>, introduction: &Introduction) -> Result<(Self, String), String> {
+    pub(crate) fn introduced(bastion: &Bastion<'_>, introduction: &Introduction) -> Result<(Self, String), String> {
         Self::with(bastion, &serde_json::to_string(introduction).unwrap())
     }
 
-    fn call(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn call(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let length = body.len();
         // A header that would say who this is, if anybody read it.
@@ -241,6 +241,50 @@ fn who_is_declared_later_answers_nothing_that_they_did_before() {
     assert_eq!((status, &problem["code"]), (409, &json!("already-agreed")), "{problem}");
 }
 
+/// A login at a provider and an account become one person once the account accepts it, also for what was done before, and after
+/// a restart.
+#[test]
+fn a_login_is_linked_to_the_account_that_accepts_it() {
+    let mut bastion = bastion();
+    let login = introduction("frieda", &["payments-oncall", "payments-leads"]);
+    let (mut frieda, name) = Wire::introduced(&bastion, &login).unwrap();
+    let ask = || json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() });
+    let (status, before) = frieda.call("POST", "/v1/grants", &ask());
+    assert_eq!((status, &before["requester"]), (201, &json!(name)));
+    let (status, link) = frieda.call("POST", "/v1/links", &Value::Null);
+    assert_eq!((status, &link["name"], &link["subject"]), (200, &json!(name), &json!("frieda")), "{link}");
+    let code = json!({ "code": link["code"] });
+    // The login alone does not do it, nor does another code.
+    let (status, problem) = frieda.call("POST", "/v1/links/accept", &code);
+    assert_eq!((status, &problem["code"]), (403, &json!("not-allowed")));
+    let (status, problem) = bastion.post(BOB, "/v1/links/accept", &json!({ "code": "0000000000000000" }));
+    assert_eq!((status, &problem["code"]), (410, &json!("too-late")));
+    let shown = bastion.get(BOB, &format!("/v1/links?code={}", link["code"].as_str().unwrap()));
+    assert_eq!(shown, (200, link.clone()));
+    assert_eq!(bastion.post(BOB, "/v1/links/accept", &code), (200, link.clone()));
+    assert_eq!(bastion.post(BOB, "/v1/links/accept", &code).0, 410, "once");
+    assert_eq!(frieda.call("GET", "/v1/whoami", &Value::Null).1["name"], "bob", "at once");
+    let (status, problem) = frieda.call("POST", "/v1/links", &Value::Null);
+    assert_eq!((status, &problem["code"]), (403, &json!("not-allowed")), "it is bob's already");
+    let approved = |grant: &Value| bastion.post(BOB, &path(grant, "/approve"), &json!({ "digest": grant["digest"] }));
+    let (status, problem) = approved(&before);
+    assert_eq!((status, &problem["code"]), (403, &json!("self-approval")), "{problem}");
+    let (status, after) = frieda.call("POST", "/v1/grants", &ask());
+    assert_eq!((status, &after["requester"]), (201, &json!("bob")));
+    assert_eq!(approved(&after).1["code"], "self-approval");
+    let trail = bastion.trail();
+    let linked = trail.iter().find(|entry| entry["event"]["kind"] == "linked").unwrap();
+    let event = &linked["event"];
+    assert_eq!((&linked["by"], &event["subject"], &event["was"]), (&json!("bob"), &json!("frieda"), &json!(name)));
+    bastion.kill();
+    bastion.serve();
+    assert_eq!(Wire::introduced(&bastion, &login).unwrap().1, "bob");
+    assert_eq!(bastion.get(BOB, "/v1/whoami").1["name"], "bob", "the account is who it was");
+    let (status, problem) = bastion.post(BOB, &path(&before, "/approve"), &json!({ "digest": before["digest"] }));
+    assert_eq!((status, &problem["code"]), (403, &json!("self-approval")), "{problem}");
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+}
+
 /// Nobody comes in under a name that a reader may take for another person's: an account's, a declared person's, or that of a
 /// person of any provider, also after a restart. Whoever has the name keeps it.
 #[test]
@@ -306,7 +350,8 @@ fn a_login_has_what_the_rule_requires_for_approving_and_break_glass() {
         change(&mut who.login);
         Wire::introduced(&bastion, &who).unwrap().0
     };
-    let changes: [(fn(&mut ProviderLogin), &str, &str); 6] = [
+    type Change = fn(&mut ProviderLogin);
+    let changes: [(Change, &str, &str); 6] = [
         (|login| login.acr = Some("1".to_owned()), "`acr` 2; yours has `1`", "prove to the provider"),
         (|login| login.amr = vec!["pwd".to_owned()], "the method `otp`", "prove to the provider"),
         (
@@ -336,8 +381,22 @@ fn a_login_has_what_the_rule_requires_for_approving_and_break_glass() {
     let trail = bastion.trail();
     let approved = trail.iter().find(|entry| entry["event"]["kind"] == "approved").unwrap();
     assert_eq!(approved["login"]["provider"]["flow"], "code");
-    let explained =
-        bastion.jitd(&["policy", "explain", "--as", "alice", "--cluster", "play", "-n", &bastion.ns, "--role", "view"]);
+    let explained = bastion.jitd(&[
+        "policy",
+        "explain",
+        "--as",
+        "alice",
+        "--cluster",
+        "play",
+        "-n",
+        &bastion.ns,
+        "--role",
+        "view",
+        "--for",
+        "5m",
+        "--reason",
+        "INC-42",
+    ]);
     assert!(text(&explained.stdout).contains("not by device code"), "{explained:?}");
 }
 

@@ -6,6 +6,7 @@ use jitd::grant::GrantId;
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, ROOT, path, repository, text};
+use crate::frontend;
 use crate::plane::Plane;
 use crate::playback::{Kept, SESSION};
 
@@ -86,7 +87,8 @@ fn the_document_has_every_route_and_no_other() {
 #[test]
 fn every_answer_is_as_the_document_says() {
     let policy = crate::glass::policy("0s", "4h");
-    let bastion = Bastion::with(Plane::shared(), Options { policy, ..Options::default() });
+    let config = frontend::CONFIG.to_owned();
+    let bastion = Bastion::with(Plane::shared(), Options { policy, config, ..Options::default() });
     let document = document(&bastion);
     let mut sample = Sample { bastion: &bastion, document: &document, seen: BTreeSet::new() };
     let (key, ask) = (Key::new(), bastion.ask("5m"));
@@ -95,6 +97,16 @@ fn every_answer_is_as_the_document_says() {
         sample.call(ALICE, "get", path, path, &null);
     }
     sample.call(ALICE, "post", "/v1/explain", "/v1/explain", &ask);
+    // Only people of a provider offer a link, through the front end's socket.
+    let (mut wire, _) = frontend::Wire::introduced(&bastion, &frontend::introduction("frieda", &[])).unwrap();
+    let (status, link) = wire.call("POST", "/v1/links", &null);
+    let answers = &document["paths"]["/v1/links"]["post"]["responses"][status.to_string()]["content"];
+    sample.fits(&answers["application/json"]["schema"], &link, "the answer to post /v1/links");
+    sample.seen.insert(("post".to_owned(), "/v1/links".to_owned()));
+    let code = json!({ "code": link["code"] });
+    let query = format!("/v1/links?code={}", link["code"].as_str().unwrap());
+    sample.call(BOB, "get", "/v1/links", &query, &null);
+    sample.call(BOB, "post", "/v1/links/accept", "/v1/links/accept", &code);
     let mut denied = ask.clone();
     denied["role"] = json!("cluster-admin");
     sample.call(ALICE, "post", "/v1/explain", "/v1/explain", &denied);
@@ -266,7 +278,7 @@ fn document(bastion: &Bastion<'_>) -> Value {
 
 /// Actions that need no word more than their path.
 fn path_takes_no_body(path: &str) -> bool {
-    path.ends_with("/withdraw") || path.ends_with("/end") || path.ends_with("/resume")
+    path.ends_with("/withdraw") || path.ends_with("/end") || path.ends_with("/resume") || path.ends_with("/links")
 }
 
 /// Every `$ref` of the document.

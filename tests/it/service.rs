@@ -323,7 +323,7 @@ fn a_long_upgrade_of_the_trail_is_given_its_time() {
     tokio::runtime::Runtime::new().unwrap().block_on(trail.append(facts.collect(), None)).unwrap();
     trail.close();
     drop(trail);
-    let earlier = "DROP INDEX introductions; DROP TABLE closed; DROP TABLE watchers; ALTER TABLE grants DROP COLUMN at; PRAGMA user_version = 2;";
+    let earlier = "DROP TABLE closed; DROP TABLE watchers; ALTER TABLE grants DROP COLUMN at; PRAGMA user_version = 2;";
     rusqlite::Connection::open(path).unwrap().execute_batch(earlier).unwrap();
     let notices = Notices::of(&mut bastion, &[]);
     let first = notices.next(Duration::from_secs(20)).unwrap();

@@ -189,13 +189,13 @@ fn an_export_is_the_lines_and_has_the_same_head() {
 #[test]
 fn a_newer_layout_is_refused() {
     let desk = Desk::new();
-    Connection::open(desk.trail()).unwrap().pragma_update(None, "user_version", 6).unwrap();
+    Connection::open(desk.trail()).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let before = std::fs::read(desk.trail()).unwrap();
     for verb in [&["serve"][..], &["audit", "verify"], &["audit", "export"]] {
         let refused = desk.jitd(verb);
         let error = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{error}");
-        assert!(error.contains("newer jitd (layout 6)") && error.contains("hint: upgrade jitd"), "{verb:?}: {error}");
+        assert!(error.contains("newer jitd (layout 7)") && error.contains("hint: upgrade jitd"), "{verb:?}: {error}");
     }
     assert_eq!(std::fs::read(desk.trail()).unwrap(), before);
 }

@@ -327,6 +327,21 @@ Examples:
   jit-login whoami
   jit-login whoami -o json")]
     Whoami,
+    /// Let a login at your identity provider be you, as your account is
+    ///
+    /// Run it first where you are logged in at the provider: it prints a code. Then run it on the bastion with that code, where
+    /// you are logged in with your account, and look at whose login it is: whoever logs in with it acts as you from then on.
+    #[command(after_help = "\
+Examples:
+  jit-login link
+  jit-login link 7k3m9x2q7k3m9x2q")]
+    Link {
+        /// The code that the first one printed
+        code: Option<String>,
+        /// Do not ask for confirmation
+        #[arg(short, long, requires = "code")]
+        yes: bool,
+    },
     /// Log in to a bastion from elsewhere, at your identity provider
     #[command(after_help = "\
 The first time, copy the whole line that `jit-frontend invite` prints on the bastion: no other server is accepted. Later \

@@ -200,6 +200,8 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::End { id } => caller.end(id).await,
         Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
         Verb::Whoami => caller.whoami().await,
+        Verb::Link { code: None, .. } => caller.offer_link().await,
+        Verb::Link { code: Some(code), yes } => caller.accept_link(&code, yes).await,
         Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
         Verb::Run { id, command } => caller.run(id, &command).await,
         Verb::Shell { id } => caller.shell(id).await,

@@ -414,6 +414,37 @@ impl Caller {
         ask.body(before, now())
     }
 
+    /// `link` where somebody is logged in at a provider.
+    pub(crate) async fn offer_link(&mut self) -> Result<(), Failure> {
+        let link = self.client.offer_link().await?;
+        let text = || {
+            let (name, code) = (safe_name(&link.name), safe(&link.code));
+            format!(
+                "to be one person with `{name}`, run on the bastion, until {}: jit-login link {code}",
+                clock(link.until)
+            )
+        };
+        put(self.format, &link, text, || safe(&link.code))
+    }
+
+    /// `link` with a code, on the bastion.
+    pub(crate) async fn accept_link(&mut self, code: &str, yes: bool) -> Result<(), Failure> {
+        let link = self.client.offered_link(code).await?;
+        let whose =
+            format!("`{}`, who is {} at {}", safe_name(&link.name), safe_name(&link.subject), safe(&link.issuer));
+        if !yes {
+            if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+                return Err(Failure::usage("cannot ask for confirmation without a terminal", "use --yes"));
+            }
+            say(&format!("the login of {whose}: whoever logs in with it acts as you from now on"));
+            if !agreed_to("is this you?")? {
+                return Err(Failure::usage("nothing was linked", ""));
+            }
+        }
+        let link = self.client.accept_link(code).await?;
+        put(self.format, &link, || format!("linked {whose}"), || safe_name(&link.name))
+    }
+
     /// `whoami`
     pub(crate) async fn whoami(&mut self) -> Result<(), Failure> {
         let who: WhoamiView = self.client.whoami().await?;

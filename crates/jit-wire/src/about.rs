@@ -42,6 +42,32 @@ pub struct ClusterList {
     pub clusters: Vec<ClusterView>,
 }
 
+/// `POST /v1/links/accept`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LinkBody {
+    /// The code that was shown where the person logged in at the provider.
+    pub code: String,
+}
+
+/// A login at an identity provider that waits to be linked to an account, or was linked: the answer to `POST` and `GET
+/// /v1/links`, and to `POST /v1/links/accept`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkView {
+    /// What the owner of the account enters.
+    pub code: String,
+    /// The identity provider.
+    pub issuer: String,
+    /// Who the person is there.
+    pub subject: String,
+    /// The person's name until then.
+    pub name: String,
+    /// Until when it can be accepted.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+}
+
 /// `GET /v1/whoami`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

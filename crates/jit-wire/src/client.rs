@@ -34,8 +34,9 @@ use crate::frontend::{ProviderList, SessionBody, SessionView};
 use crate::kept::{ASCIICAST, LogList, ReadingBody};
 use crate::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, DecisionView, DrainBody,
-    EntitlementList, EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage,
-    OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, ScanBody, WhoamiView,
+    EntitlementList, EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage, LinkBody,
+    LinkView, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, ScanBody,
+    WhoamiView,
 };
 
 /// The default socket of the daemon.
@@ -209,6 +210,30 @@ impl Client {
     /// See [`ClientError`], as for every route.
     pub async fn whoami(&mut self) -> Result<WhoamiView, ClientError> {
         self.read("/v1/whoami", ANSWER, ONE_VIEW).await
+    }
+
+    /// Offers the login at a provider to be linked to an account.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn offer_link(&mut self) -> Result<LinkView, ClientError> {
+        self.write("/v1/links", None::<&LinkBody>, ANSWER).await
+    }
+
+    /// Whose login waits with this code.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn offered_link(&mut self, code: &str) -> Result<LinkView, ClientError> {
+        self.read(&format!("/v1/links?code={}", segment(code)), ANSWER, ONE_VIEW).await
+    }
+
+    /// Links it to the caller's account.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn accept_link(&mut self, code: &str) -> Result<LinkView, ClientError> {
+        self.write("/v1/links/accept", Some(&LinkBody { code: code.to_owned() }), ANSWER).await
     }
 
     /// The clusters of the daemon's configuration.

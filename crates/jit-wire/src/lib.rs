@@ -25,7 +25,7 @@ mod problem;
 mod scan;
 pub mod session;
 
-pub use self::about::{CertificateView, ClusterList, ClusterView, WhoamiView};
+pub use self::about::{CertificateView, ClusterList, ClusterView, LinkBody, LinkView, WhoamiView};
 pub use self::answer::{ApproveBody, ExtendBody, LessBody, ReasonBody, ReviewBody};
 pub use self::ask::{AskBody, CertificateBody, RequestBody};
 pub use self::code::{ErrorCode, Exit};

@@ -73,6 +73,15 @@ pub enum Event {
         /// What the provider calls the person. No other person is let in under this name, or under one that looks like it.
         called: PersonName,
     },
+    /// A person accepted that an identity at a provider is theirs: whoever logs in with it is this person from here on.
+    Linked {
+        /// The provider.
+        issuer: String,
+        /// The person there.
+        subject: String,
+        /// The name of the identity's person until then.
+        was: PersonName,
+    },
     /// What `jit-notify` reports that people were told since its last report.
     Notified {
         /// The texts, in the order in which their receivers took them.
@@ -345,6 +354,7 @@ impl Event {
             Self::RequestRefused(_) => "request_refused",
             Self::RefusalsCounted { .. } => "refusals_counted",
             Self::Introduced { .. } => "introduced",
+            Self::Linked { .. } => "linked",
             Self::Notified { .. } => "notified",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",

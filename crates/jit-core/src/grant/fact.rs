@@ -64,6 +64,7 @@ impl Fact {
                 self.is_by_operator()
             }
             Event::Introduced { .. } => self.login().is_some_and(|login| login.identity().is_some()),
+            Event::Linked { .. } => matches!(self.author, Author::Person { .. }),
             Event::Notified { .. } => self.author == Author::Daemon,
             _ => false,
         }

@@ -57,7 +57,7 @@ impl LoginTerms {
         }
         if let Some(longest) = self.auth_time {
             let ago = login.auth_time.map(|at| now.duration_since(at));
-            if !ago.is_some_and(|ago| ago <= longest.duration()) {
+            if ago.is_none_or(|ago| ago > longest.duration()) {
                 let yours = match ago {
                     Some(ago) => format!("yours was {} s ago", ago.as_secs()),
                     None => "the provider does not say when yours was (`auth_time`)".to_owned(),
