@@ -48,6 +48,7 @@ const JITD: &[&str] = &[
     "audit notices",
     "audit notices -o json",
     "audit play 0198 --folder SESSIONS",
+    "notify status",
     "scan DUMP",
     "scan DUMP -o json",
     "scan who-can get pods DUMP",

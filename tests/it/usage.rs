@@ -49,6 +49,21 @@ fn an_operator_revokes_by_id() {
     assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
 }
 
+/// Whoever looks for the channels in `jitd` is told which command to type.
+#[test]
+fn the_verbs_of_the_channels_are_found_in_jit_notify() {
+    for (words, command) in [
+        (&["notify"][..], "`jit-notify --help`"),
+        (&["notify", "test", "--all"], "`jit-notify test --all`"),
+        (&["notify", "replay", "siem", "--since", "2h"], "`jit-notify replay siem --since 2h`"),
+    ] {
+        let done = Command::new(root().join("bin/jitd")).args(words).output().unwrap();
+        assert_eq!(done.status.code(), Some(2));
+        let err = text(&done.stderr);
+        assert!(err.contains("the channels run in `jit-notify`") && err.contains(command), "{err}");
+    }
+}
+
 /// A message names each missing part by its flag, and nothing that was given.
 #[test]
 fn a_request_is_told_which_parts_are_missing() {

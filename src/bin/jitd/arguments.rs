@@ -2,6 +2,7 @@
 //!
 //! What is here is an interface: a verb or a flag that was released keeps its meaning. `main` reads it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -178,6 +179,13 @@ Examples:
     /// Report the standing access and the long-lived credentials of a cluster, live or from dumps and manifests; asks no
     /// daemon and needs no configuration.
     Scan(Scan),
+    /// Say that `jit-notify` tests, shows and replays the channels, not this program.
+    #[command(hide = true, disable_help_flag = true)]
+    Notify {
+        /// What was meant for it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Print a shell's completion script.
     #[command(after_help = "\
 Examples:

@@ -34,6 +34,7 @@ use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 
 use jitd::config::{ClusterConfig, Config, Faults};
+use jitd::escape::escaped;
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
 use jitd::manifest::{self, Users};
@@ -133,6 +134,7 @@ fn main() -> ExitCode {
         Verb::Audit { verb: AuditVerb::Notices(wanted) } => audit::notices::list(&arguments.config, wanted),
         Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(&arguments.config, play),
         Verb::Scan(wanted) => scan::scan(&arguments.config, wanted),
+        Verb::Notify { words } => Err(for_jit_notify(words)),
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };
@@ -152,6 +154,16 @@ fn read(path: &Path) -> Result<Config, Failure> {
 
 fn not_meant(faults: &Faults) -> Failure {
     Failure::usage(faults.lines().join("\njitd: "))
+}
+
+/// Where a verb for the channels is found.
+fn for_jit_notify(words: &[OsString]) -> Failure {
+    let words: Vec<String> = words.iter().map(|word| escaped(&word.to_string_lossy())).collect();
+    let rest = if words.is_empty() { "--help".to_owned() } else { words.join(" ") };
+    Failure::usage(
+        "the channels run in `jit-notify`, which holds their secrets, so its own verbs test, show and replay them",
+    )
+    .with_hint(format!("type `jit-notify {rest}`"))
 }
 
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
