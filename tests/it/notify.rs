@@ -315,6 +315,48 @@ fn a_receiver_that_hangs_delays_nobody_else() {
     assert!(stuck["waiting"].as_u64().unwrap() >= 10 && stuck["oldest"].is_string(), "{stuck}");
 }
 
+/// An administrator sees the words of a board before anybody else does, without its secrets; and a mistake in them is named
+/// with its file and line, before the program starts.
+#[test]
+fn an_administrator_tries_the_words_of_a_board() {
+    let folder = crate::plane::scratch("notify-words");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write(
+        "config.yaml",
+        "channels:\n- {name: leads, zone: Europe/Berlin, templates: {request: request.txt}, \
+         teams: {url: {credential: not-here}}}\n",
+    );
+    write(
+        "request.txt",
+        "{requester} bittet um {access} in {namespaces}\nGrund: {reason}\nRunbook: https://wiki.example/jit\n",
+    );
+    let run = |words: &[&str]| {
+        let mut command = Command::new(root().join("bin/jit-notify"));
+        let done = command.arg("--config").arg(folder.join("config.yaml")).args(words).output().unwrap();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, said, err) = run(&["preview", "leads"]);
+    assert_eq!(code, Some(0), "{err}");
+    let request = "# leads: request\nalice bittet um role edit in payments\n";
+    assert!(
+        said.starts_with(request) && said.contains("\nGrund: the queue is stuck\nRunbook: https://wiki.example/jit\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("\nanswer: jit-login approve ") && said.contains("# leads: review\nalice used break-glass"),
+        "{said}"
+    );
+    let (code, _, err) = run(&["preview", "siem"]);
+    assert!(code == Some(2) && err.contains("no board `siem` in the configuration, only leads"), "{err}");
+
+    write("request.txt", "{requester} bittet um {access}\nGrund: {raeson}\n");
+    for verb in ["preview", "check", "serve"] {
+        let (code, _, err) = run(&[verb]);
+        let place = format!("`{}`, line 2: there is no field `{{raeson}}`", folder.join("request.txt").display());
+        assert!(code == Some(2) && err.contains(&place), "{verb}: {err}");
+    }
+}
+
 /// Only the account in the configuration, and root, may read what people request.
 #[test]
 fn nobody_else_may_read_the_notices() {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jit_core::grant::policy::Hours;
+use jit_core::grant::policy::{Hours, Zone};
 use jit_core::grant::request::Window;
 use jit_host::files::read_configuration;
 use rustls::pki_types::CertificateDer;
@@ -29,11 +29,12 @@ use serde::Deserialize;
 
 use self::boards::{
     AlertmanagerFile, MailFile, MannerFile, MattermostFile, PagerDutyFile, RemindFile, ServiceFile, SlackFile,
-    TeamsFile,
+    TeamsFile, TemplatesFile,
 };
 use crate::channel::{Channel, Feed, Kind, Listeners};
 use crate::command::Command;
 use crate::secret::{Place, Secret};
+use crate::text::template::Templates;
 use crate::webhook::Webhook;
 
 /// The configuration.
@@ -47,6 +48,17 @@ pub struct Config {
     pub authorities: Vec<CertificateDer<'static>>,
     /// The channels, in the order of the file.
     pub channels: Vec<Channel>,
+}
+
+/// In which zone and in which words a board says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wording {
+    /// The name of the channel.
+    pub channel: String,
+    /// The zone of the times.
+    pub zone: Zone,
+    /// The words.
+    pub templates: Templates,
 }
 
 /// Why the file cannot be used.
@@ -86,6 +98,7 @@ struct ChannelFile {
     after: Option<Window>,
     quiet: Option<Hours>,
     remind: Option<RemindFile>,
+    templates: Option<TemplatesFile>,
 }
 
 /// What a channel is, as the file has it.
@@ -151,6 +164,26 @@ impl Config {
         Ok(path.parent().unwrap_or(Path::new(".")).join(file.state))
     }
 
+    /// Reads only what the boards say, for a preview: no secret.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn wording_of(path: &Path) -> Result<Vec<Wording>, ConfigError> {
+        let fault = |why: String| ConfigError { path: path.to_owned(), why };
+        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
+        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let boards = file.channels.into_iter().filter(|one| one.webhook.is_none() && one.command.is_none());
+        boards
+            .map(|ChannelFile { name: channel, zone, templates, .. }| {
+                let wrong = |why: String| fault(format!("channel `{channel}`: {why}"));
+                let zone = boards::zone(zone.as_deref()).map_err(wrong)?;
+                let templates = templates.unwrap_or_default().read(folder).map_err(wrong)?;
+                Ok(Wording { channel, zone, templates })
+            })
+            .collect()
+    }
+
     /// Reads the file, and the secrets that it names. Paths in it are relative to its folder. `credentials` is the value of
     /// `$CREDENTIALS_DIRECTORY`.
     ///
@@ -188,7 +221,7 @@ impl Reader<'_> {
     fn channel(&self, file: ChannelFile) -> Result<Channel, String> {
         let ChannelFile { name, to, webhook, command, slack, teams, mattermost, mail, pagerduty, alertmanager, .. } =
             file;
-        let ChannelFile { zone, people, after, quiet, remind, .. } = file;
+        let ChannelFile { zone, people, after, quiet, remind, templates, .. } = file;
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
             return Err(format!("a name is 1 to {LONGEST_NAME} lower-case letters, digits and `-`"));
@@ -200,7 +233,7 @@ impl Reader<'_> {
             }
             Some(ListenersFile { groups, administrators }) => Listeners::Some { groups, administrators },
         };
-        let manner = MannerFile { zone, people, after, quiet, remind };
+        let manner = MannerFile { zone, people, after, quiet, remind, templates };
         let kinds = [
             webhook.map(KindFile::Webhook),
             command.map(KindFile::Command),
@@ -219,9 +252,8 @@ impl Reader<'_> {
         let kind = match kind {
             KindFile::Board(service) => Kind::Board(Box::new(self.board(service, manner)?)),
             _ if !manner.is_unsaid() => {
-                let why =
-                    "`zone`, `people`, `after`, `quiet` and `remind` are for boards: a feed gets every fact at once";
-                return Err(why.to_owned());
+                let keys = "`zone`, `people`, `after`, `quiet`, `remind` and `templates`";
+                return Err(format!("{keys} are for boards: a feed gets every fact at once, as JSON"));
             }
             KindFile::Webhook(webhook) => Kind::Feed(Feed::Webhook(self.webhook(&webhook)?)),
             KindFile::Command(command) => Kind::Feed(Feed::Command(self.command(command)?)),

@@ -14,7 +14,7 @@
 //! - [`config`]: the file; [`secret`]: tokens and keys, which are in files of their own
 //! - [`channel`]: what is configured, and the one place that calls a receiver
 //! - [`webhook`], [`command`]: the feeds; [`document`]: the JSON that both carry
-//! - [`board`]: the boards; [`present`]: what they show; [`text`]: the words
+//! - [`board`]: the boards; [`present`]: what they show; [`text`]: the words; [`preview`]: the words about a made-up request
 //! - [`http`]: the client of all channels; [`outcome`]: what became of an attempt
 //!
 //! The trail is the log: what a channel missed is read from it again, so nothing is kept here but how far each channel is
@@ -34,6 +34,7 @@ pub mod follower;
 pub mod http;
 pub mod outcome;
 pub mod present;
+pub mod preview;
 pub mod progress;
 pub mod reading;
 pub mod reports;

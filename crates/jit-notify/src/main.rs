@@ -19,6 +19,7 @@ use jit_notify::control::{self, Channels, Question, Reply};
 use jit_notify::feeds::FeedWorker;
 use jit_notify::follower::Surroundings;
 use jit_notify::http::{Deadlines, Http};
+use jit_notify::present::Subject;
 use jit_notify::progress::Progress;
 use jit_notify::status::{Status, metrics};
 use libsystemd::daemon::{NotifyState, notify};
@@ -44,6 +45,11 @@ enum Verb {
     Serve,
     /// Read the configuration and the secrets, and say what is wrong with them
     Check,
+    /// Print what boards say about a made-up request, in the words of their templates; no secret is needed for it
+    Preview {
+        /// The channel; every board if absent
+        channel: Option<String>,
+    },
     /// Send a made-up fact through channels of the running program, once, and say what their receivers answered
     Test(Which),
     /// Say how far each channel is, what waits, and what its receiver refused
@@ -125,6 +131,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let config = read(&arguments.config)?;
             print(&format!("{}: {} channels, no faults\n", arguments.config.display(), config.channels.len()))
         }
+        Verb::Preview { channel } => print(&preview(&arguments.config, channel.as_deref())?),
         Verb::Test(which) => test(&state(&arguments.config)?, which.channel),
         Verb::Status { json: true } => {
             let channels = statuses(&state(&arguments.config)?)?;
@@ -159,6 +166,29 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
         return Some(time);
     }
     now.checked_sub(SignedDuration::from_secs(seconds(text).ok()?.into())).ok()
+}
+
+/// What boards say: every one, or the one of this name.
+fn preview(path: &Path, channel: Option<&str>) -> Result<String, Failure> {
+    let wordings = Config::wording_of(path).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let boards: Vec<&str> = wordings.iter().map(|wording| wording.channel.as_str()).collect();
+    if let Some(channel) = channel.filter(|channel| !boards.contains(channel)) {
+        let channel = channel.escape_debug();
+        let known = if boards.is_empty() { "none".to_owned() } else { boards.join(", ") };
+        return Err(Failure::Configuration(format!(
+            "there is no board `{channel}` in the configuration, only {known}"
+        )));
+    }
+    let mut text = String::new();
+    for wording in wordings.iter().filter(|wording| channel.is_none_or(|channel| channel == wording.channel)) {
+        for subject in Subject::ALL {
+            let card = jit_notify::preview::preview(wording, subject, CLOCK());
+            let card = card.map_err(|error| Failure::Other(error.to_string()))?;
+            let said = card.map_or_else(String::new, |card| card.plain());
+            text.push_str(&format!("# {}: {}\n{said}\n\n", wording.channel, subject.as_str()));
+        }
+    }
+    Ok(text)
 }
 
 fn test(state: &Path, channel: Option<String>) -> Result<(), Failure> {

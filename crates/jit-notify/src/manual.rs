@@ -3,6 +3,9 @@
 use clap::CommandFactory;
 use jit_manual::{Page, Section};
 
+use jit_notify::present::Subject;
+use jit_notify::text::template::{FIELDS, built_in};
+
 use crate::Arguments;
 
 /// The page.
@@ -13,6 +16,7 @@ pub(crate) fn page() -> Page {
     let synopsis = [
         "`jit-notify` serve [--config FILE]",
         "`jit-notify` check [--config FILE]",
+        "`jit-notify` preview [CHANNEL] [--config FILE]",
         "`jit-notify` test CHANNEL|--all",
         "`jit-notify` status [--json]",
         "`jit-notify` replay CHANNEL --since TIME",
@@ -84,6 +88,10 @@ pub(crate) fn page() -> Page {
         )
         .item("channels[].remind", "For boards but `pagerduty` and `alertmanager`: repeat an open question `every` so long, \
               at `most` so many times.")
+        .item(
+            "channels[].templates",
+            "For boards: files with the words for `request`, `extension`, `review` and `news`; see TEMPLATES.",
+        )
         .item("channels[].slack", "`channel`, an id; `token`, the place of a bot's token; `api`, for another Slack.")
         .item("channels[].teams", "`url`, the place of the URL of a workflow that takes a Teams webhook request.")
         .item("channels[].mattermost", "`server`, a URL; `channel`, an id; `token`, the place of a bot's token.")
@@ -94,6 +102,21 @@ pub(crate) fn page() -> Page {
         )
         .item("channels[].pagerduty", "`routingKey`, the place of an Events API v2 key; `server`, for another region.")
         .item("channels[].alertmanager", "`server`, a URL; `token`, the place of a bearer token, if one is needed.");
+    page.heading("TEMPLATES").text(
+        "A template has the words of a board's messages about a request, about an extension, about a review after \
+         break-glass, or about news for the requester. The first line is the title. Each other line is `NAME: TEXT`, or \
+         `{fields}`: a line for each field of the request, under its own name; `{field.NAME}` is the text of one of them. \
+         A brace in the text is written twice. A line is left out if one of its fields has no value. The title has only \
+         fields marked with `*`, because others may see it. What became of a request and the command to type follow by \
+         themselves. Nothing in a template is markup. A template with a mistake is refused at the start, with its file, \
+         the line and the field; `preview` shows each message. The fields:",
+    );
+    for field in FIELDS {
+        let mark = if field.is_for_titles() { "*" } else { "" };
+        let of = field.only_of().map(|subjects| format!("; only for {subjects}")).unwrap_or_default();
+        page.item(&format!("`{{{}}}`{mark}", field.name), &format!("{}{of}.", field.is));
+    }
+    page.example("The built-in words about a request:", built_in(Subject::Request));
     page.heading("WEBHOOKS")
         .text(
             "A fact is sent by POST as Standard Webhooks 1.0 says. `webhook-id` is the same each time a fact is sent. \

@@ -58,6 +58,9 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Request, Self::Extension, Self::Review, Self::News];
+
     /// What somebody has to answer.
     pub const QUESTIONS: [Self; 3] = [Self::Request, Self::Extension, Self::Review];
 

@@ -39,6 +39,7 @@ use crate::http::Http;
 use crate::outcome::Outcome;
 use crate::present::{Posted, Present, Shown, Subject};
 use crate::text::says::{Origin, Wanted, digest, news, operations, question};
+use crate::text::template::Templates;
 use crate::text::{Card, Room};
 
 /// A board.
@@ -53,7 +54,8 @@ pub struct Board {
     crowd: Mutex<Crowd>,
 }
 
-/// How a board tells people. The default is: everybody at once, never again, at any time of the day, and nobody personally.
+/// How a board tells people. The default is: everybody at once, never again, at any time of the day, nobody personally, and in
+/// the words of this program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
     /// Where the service reaches people, by their names: they are told what becomes of their own requests. Who is not here
@@ -65,6 +67,8 @@ pub struct Manner {
     pub quiet: Option<Hours>,
     /// How often a question is repeated.
     pub reminders: Option<Reminders>,
+    /// What its messages say.
+    pub templates: Arc<Templates>,
 }
 
 /// The services.
@@ -244,7 +248,7 @@ impl Board {
             Due::Now(_) => return Some(now),
             Due::Nothing => None,
         };
-        let origin = self.origin(present);
+        let origin = self.origin(&present.host);
         let reminders = self
             .manner
             .reminders
@@ -277,7 +281,7 @@ impl Board {
             return None;
         }
         let first = facts.first()?;
-        let origin = Origin { host: host.to_owned(), zone: self.zone.clone() };
+        let origin = self.origin(host);
         // The same after a crash, when there may be more of them.
         let key = format!("{host}.operation.{}", first.number);
         Some(self.post(http, &origin, &key, operations(&origin, facts, left_out), first.at, now).await)
@@ -285,7 +289,7 @@ impl Board {
 
     /// Posts that this is a test. An alarm is not raised for that, but the service says whether it would take one.
     pub async fn test(&self, http: &Http, host: &str, now: Timestamp) -> Outcome {
-        let origin = Origin { host: host.to_owned(), zone: self.zone.clone() };
+        let origin = self.origin(host);
         let card = Card::new("this is a test of the channel; nothing happened").line("host", host);
         self.post(http, &origin, &format!("{host}.test.{}", now.as_millisecond()), card, now, now).await.0
     }
@@ -314,8 +318,9 @@ impl Board {
         (self.service.perform(http, &Action::Post, &message, None, now).await, sha256)
     }
 
-    fn origin(&self, present: &Present) -> Origin {
-        Origin { host: present.host.clone(), zone: self.zone.clone() }
+    fn origin(&self, host: &str) -> Origin {
+        let templates = Arc::clone(&self.manner.templates);
+        Origin { host: host.to_owned(), zone: self.zone.clone(), templates }
     }
 
     fn address(&self, message: &Message) -> Option<&str> {
@@ -324,7 +329,7 @@ impl Board {
 
     /// The first thing to do for a request.
     fn due(&self, listens: bool, present: &Present, shown: &Shown, now: Timestamp) -> Due {
-        let origin = self.origin(present);
+        let origin = self.origin(&present.host);
         let grant = &present.grant;
         // A grant does not keep what became of an extension; the last sentence says it.
         let was_asked = shown.messages.get(&Subject::Extension).is_some_and(|posted| posted.open);
@@ -429,7 +434,7 @@ impl Board {
                 let members: Vec<String> = crowd.waiting.keys().cloned().collect();
                 let several: Vec<(String, Wanted)> =
                     crowd.waiting.values().map(|one| (one.grant.clone(), one.wanted.clone())).collect();
-                let origin = Origin { host: message.host.clone(), zone: self.zone.clone() };
+                let origin = self.origin(&message.host);
                 let mut wanted = digest(&origin, &several, now);
                 wanted.card = wanted.card.within(self.service.room());
                 let key = format!("{}.together", message.key);

@@ -11,7 +11,8 @@ use crate::text::says::question;
 mod hostile;
 
 pub(crate) fn origin() -> Origin {
-    Origin { host: "bastion-1".to_owned(), zone: "Europe/Berlin".parse::<Zone>().unwrap() }
+    let zone = "Europe/Berlin".parse::<Zone>().unwrap();
+    Origin { host: "bastion-1".to_owned(), zone, templates: Arc::default() }
 }
 
 /// A request of alice that needs two approvals, with `more`.

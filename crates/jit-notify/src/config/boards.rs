@@ -7,6 +7,7 @@
 //!   people: {alice: U024BE7LH}                  # told what becomes of their own requests
 //!   remind: {every: 5m, most: 3}
 //!   quiet: {days: [sat, sun], from: "00:00", to: "24:00", zone: Europe/Berlin}
+//!   templates: {request: request.txt}           # what the messages say
 //!   slack: {channel: C024BE91L, token: {credential: slack-token}}
 //! - name: security
 //!   to: {groups: [leads]}
@@ -18,17 +19,22 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use jit_core::grant::policy::{Hours, Zone};
 use jit_core::grant::request::Window;
+use jit_host::files::read_configuration;
 use serde::Deserialize;
 
 use super::Reader;
 use crate::board::pace::Reminders;
 use crate::board::{Alertmanager, Board, Mail, Manner, Mattermost, PagerDuty, Relay, Security, Service, Slack, Teams};
 use crate::http::Target;
+use crate::present::Subject;
 use crate::secret::Place;
+use crate::text::template::{Template, Templates};
 
 /// What boards have beside their service. Feeds have none of it.
 #[derive(Default)]
@@ -38,6 +44,17 @@ pub(super) struct MannerFile {
     pub(super) after: Option<Window>,
     pub(super) quiet: Option<Hours>,
     pub(super) remind: Option<RemindFile>,
+    pub(super) templates: Option<TemplatesFile>,
+}
+
+/// Files, relative to the folder of the configuration.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TemplatesFile {
+    request: Option<PathBuf>,
+    extension: Option<PathBuf>,
+    review: Option<PathBuf>,
+    news: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -127,16 +144,45 @@ const PAGERDUTY: &str = "https://events.pagerduty.com";
 impl MannerFile {
     /// Whether the file says nothing of it.
     pub(super) fn is_unsaid(&self) -> bool {
-        let Self { zone, people, after, quiet, remind } = self;
-        zone.is_none() && people.is_none() && after.is_none() && quiet.is_none() && remind.is_none()
+        let Self { zone, people, after, quiet, remind, templates } = self;
+        let is_at_once = after.is_none() && quiet.is_none() && remind.is_none();
+        is_at_once && zone.is_none() && people.is_none() && templates.is_none()
     }
+}
+
+impl TemplatesFile {
+    /// Reads the files; what has none keeps the text of this program.
+    pub(super) fn read(self, folder: &Path) -> Result<Templates, String> {
+        let Self { request, extension, review, news } = self;
+        let files = [
+            (Subject::Request, request),
+            (Subject::Extension, extension),
+            (Subject::Review, review),
+            (Subject::News, news),
+        ];
+        let mut templates = Templates::default();
+        for (subject, path) in files {
+            let Some(path) = path.map(|path| folder.join(path)) else { continue };
+            let key = subject.as_str();
+            let text = read_configuration(&path).map_err(|error| format!("`templates.{key}`: {error}"))?;
+            let template = Template::parse(subject, &text)
+                .map_err(|error| format!("`templates.{key}`: `{}`, {error}", path.display()))?;
+            templates = templates.with(subject, template);
+        }
+        Ok(templates)
+    }
+}
+
+/// The zone of the times in messages.
+pub(super) fn zone(written: Option<&str>) -> Result<Zone, String> {
+    written.unwrap_or("UTC").parse().map_err(|hint| format!("`zone` must be {hint}"))
 }
 
 impl Reader<'_> {
     pub(super) fn board(&self, service: ServiceFile, manner: MannerFile) -> Result<Board, String> {
-        let MannerFile { zone, people, after, quiet, remind } = manner;
-        let zone = zone.as_deref().unwrap_or("UTC");
-        let zone: Zone = zone.parse().map_err(|hint| format!("`zone` must be {hint}"))?;
+        let MannerFile { zone, people, after, quiet, remind, templates } = manner;
+        let zone = self::zone(zone.as_deref())?;
+        let templates = Arc::new(templates.unwrap_or_default().read(self.folder)?);
         let service = self.service(service)?;
         let people = people.unwrap_or_default();
         if !people.is_empty() && !service.reaches_people() {
@@ -148,7 +194,7 @@ impl Reader<'_> {
             Some(RemindFile { every, most }) => Some(Reminders { every: every.duration(), most }),
         };
         let after = after.map_or(SignedDuration::ZERO, |after| after.duration());
-        Ok(Board::new(service, zone, Manner { people, after, quiet, reminders }))
+        Ok(Board::new(service, zone, Manner { people, after, quiet, reminders, templates }))
     }
 
     fn service(&self, service: ServiceFile) -> Result<Service, String> {

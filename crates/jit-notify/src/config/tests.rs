@@ -65,7 +65,7 @@ fn a_mistake_is_named_without_a_secret() {
         (format!("{pagerduty}, remind: {{every: 5m, most: 3}}"), "PagerDuty repeats alarms itself"),
         (
             "command: {run: [/bin/true]}, after: 5m".to_owned(),
-            "`zone`, `people`, `after`, `quiet` and `remind` are for boards",
+            "`zone`, `people`, `after`, `quiet`, `remind` and `templates` are for boards",
         ),
         (
             "mail: {from: a@b.example, to: [c@d.example], relay: {host: mail.example.com, port: 25, security: none}}"
@@ -82,5 +82,37 @@ fn a_mistake_is_named_without_a_secret() {
         assert!(why.contains(said), "{file}: {why}");
         assert!(!why.contains("hush"), "{why}");
     }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A board says what its files say, and what has no file, in the words of this program. A file with a mistake is refused with
+/// its name and the line, by `preview` as well, which reads no secret.
+#[test]
+fn a_board_has_words_of_its_own() {
+    let folder = folder("templates");
+    let [slack, ..] = EACH;
+    let channel = format!("{{name: leads, zone: Europe/Berlin, templates: {{request: request.txt}}, {slack}}}");
+    let write = |text: &str| fs::write(folder.join("request.txt"), text).unwrap();
+    write("{requester} möchte {what}\nGrund: {reason}\n");
+    let config = read(&folder, &channel).unwrap();
+    let Kind::Board(board) = &config.channels[0].kind else { panic!("no board") };
+    assert_ne!(*board.manner.templates, Templates::default());
+    // What needs no secret is read without one.
+    fs::remove_file(folder.join("token")).unwrap();
+    let wording = Config::wording_of(&folder.join("config.yaml")).unwrap();
+    assert_eq!((wording.len(), &wording[0].templates), (1, &*board.manner.templates));
+
+    write("{requester} möchte {what}\nGrund: {raeson}\n");
+    let place = format!(
+        "`templates.request`: `{}`, line 2: there is no field `{{raeson}}`",
+        folder.join("request.txt").display()
+    );
+    for why in
+        [read(&folder, &channel).unwrap_err(), Config::wording_of(&folder.join("config.yaml")).unwrap_err().to_string()]
+    {
+        assert!(why.contains("channel `leads`") && why.contains(&place), "{why}");
+    }
+    fs::remove_file(folder.join("request.txt")).unwrap();
+    assert!(read(&folder, &channel).unwrap_err().contains("`templates.request`: cannot open"));
     fs::remove_dir_all(folder).unwrap();
 }

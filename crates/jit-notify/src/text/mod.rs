@@ -2,9 +2,11 @@
 //!
 //! A [`Text`] is one line without control characters and without characters that nobody sees, so that nothing that somebody
 //! typed can begin another line, another header of an e-mail or another part of a message. It has no markup: whoever sends it
-//! escapes what the service would take for some. [`says`] makes cards of grants; `board` renders and sends them.
+//! escapes what the service would take for some. [`says`] makes cards of grants, in the words of a [`template`]; `board`
+//! renders and sends them.
 
 pub mod says;
+pub mod template;
 
 use std::fmt;
 

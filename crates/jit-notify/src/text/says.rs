@@ -1,7 +1,7 @@
 //! The words about a grant: what an approver needs for a decision, what became of a request, and what its requester has to
 //! know.
 //!
-//! Pure: the grant and the time go in, a [`Card`] comes out. Times are absolute and name their zone, because a message is read
+//! Pure: the grant and the time go in, a [`Card`] comes out, in the words of a [`template`](super::template). Times are absolute and name their zone, because a message is read
 //! later than it is sent.
 
 use std::sync::Arc;
@@ -14,21 +14,28 @@ use jit_wire::notice::{Audience, Notice};
 use jit_wire::{FindingView, GrantView, StepView};
 
 use super::Card;
+use super::template::{Templates, Values};
 use crate::present::Subject;
 
-/// Where messages come from, and in which zone they give times.
+/// Where messages come from, in which zone they give times, and in which words they say it.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The name of this host.
     pub host: String,
     /// The zone of all times.
     pub zone: Zone,
+    /// The words.
+    pub templates: Arc<Templates>,
 }
 
 impl Origin {
     /// `2026-11-29 14:32 CET`
     fn clock(&self, at: Timestamp) -> String {
         self.zone.local(at).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    }
+
+    fn card(&self, subject: Subject, values: &Values) -> Card {
+        self.templates.of(subject).card(values)
     }
 }
 
@@ -71,16 +78,14 @@ fn request(origin: &Origin, grant: &GrantView, audience: &Audience, now: Timesta
     }
     let until = grant.deadline.filter(|_| grant.phase == Phase::Pending);
     let open = grant.phase == Phase::Pending && until.is_none_or(|until| until > now);
-    let mut card =
-        about(origin, Card::new(&format!("{} requests {}", grant.requester, sentence(origin, grant))), grant);
+    let mut values = about(origin, grant);
     if open {
-        card = asked(card, &grant.steps, audience);
-        if let Some(until) = until {
-            card = card.line("answer by", &origin.clock(until));
-        }
-        if let Some(from) = grant.break_glass_from {
-            card = card.line("break-glass", &format!("possible from {} if nobody answers", origin.clock(from)));
-        }
+        asked(&mut values, &grant.steps, audience);
+        values.set("answerBy", until.map(|until| origin.clock(until)));
+        values.set("breakGlassFrom", grant.break_glass_from.map(|from| origin.clock(from)));
+    }
+    let mut card = origin.card(Subject::Request, &values);
+    if open {
         card = card.command(&format!("jit-login approve {}", grant.id));
     }
     let outcome = match grant.phase {
@@ -99,18 +104,22 @@ fn extension(
     answered: Option<&str>,
     now: Timestamp,
 ) -> Option<Wanted> {
-    let title = |more: &str| format!("{} requests {more} of {}", grant.requester, sentence(origin, grant));
+    let mut values = about(origin, grant);
     let Some(asked_for) = &grant.extension else {
-        let card = Card::new(&title("more time")).outcome(Some(answered?));
+        values.set("more", ["more time".to_owned()]);
+        let card = origin.card(Subject::Extension, &values).outcome(Some(answered?));
         return Some(Wanted { card, open: false, until: None, risk: grant.risk });
     };
     let open = asked_for.pending_until > now && matches!(grant.phase, Phase::Live);
-    let mut card = Card::new(&title(&format!("{} more", asked_for.duration))).line("why", &asked_for.reason);
-    card = about(origin, card.line("first reason", &grant.reason), grant);
+    values.set("more", [format!("{} more", asked_for.duration)]);
+    values.set("moreReason", [asked_for.reason.clone()]);
     if open {
-        card = asked(card, &asked_for.steps, audience)
-            .line("answer by", &origin.clock(asked_for.pending_until))
-            .command(&format!("jit-login approve {}", grant.id));
+        asked(&mut values, &asked_for.steps, audience);
+        values.set("answerBy", [origin.clock(asked_for.pending_until)]);
+    }
+    let mut card = origin.card(Subject::Extension, &values);
+    if open {
+        card = card.command(&format!("jit-login approve {}", grant.id));
     }
     let outcome = match asked_for.agreed.as_slice() {
         _ if !open => Some("nobody answered in time".to_owned()),
@@ -123,13 +132,16 @@ fn extension(
 
 fn review(origin: &Origin, grant: &GrantView, audience: &Audience) -> Option<Wanted> {
     let glass = grant.break_glass.as_ref()?;
-    let title = format!("{} used break-glass: {}", grant.requester, sentence(origin, grant));
-    let mut card = Card::new(&title).line("why at once", &glass.reason);
-    card = about(origin, card.line("broken at", &origin.clock(glass.broken_at)), grant);
+    let mut values = about(origin, grant);
+    values.set("breakGlassReason", [glass.reason.clone()]);
+    values.set("brokenAt", [origin.clock(glass.broken_at)]);
     if glass.owed {
-        card = asked(card, &glass.steps, audience)
-            .line("review by", &origin.clock(glass.review_until))
-            .command(&format!("jit-login review {} --justified --words TEXT", grant.id));
+        asked(&mut values, &glass.steps, audience);
+        values.set("answerBy", [origin.clock(glass.review_until)]);
+    }
+    let mut card = origin.card(Subject::Review, &values);
+    if glass.owed {
+        card = card.command(&format!("jit-login review {} --justified --words TEXT", grant.id));
     }
     let found: Vec<String> = glass
         .reviews
@@ -164,12 +176,7 @@ pub fn news(origin: &Origin, grant: &GrantView, answered: Option<&str>, now: Tim
         Phase::Ended if grant.end_cause != Some(EndCause::Released) => (became(origin, grant), None, None),
         _ => return None,
     };
-    let title = format!("your request {}: {}", grant.id, sentence(origin, grant));
-    let mut card = Card::new(&title).outcome(Some(&said));
-    if let Some(from) = &grant.narrowed_from {
-        card = card.line("narrowed", &format!("from {from}"));
-    }
-    card = card.line("host", &origin.host);
+    let mut card = origin.card(Subject::News, &about(origin, grant)).outcome(Some(&said));
     if let Some(command) = &command {
         card = card.command(command);
     }
@@ -218,45 +225,48 @@ fn sentence(origin: &Origin, grant: &GrantView) -> String {
     format!("{} {where_to}, for {}{start}", grant.access, grant.duration)
 }
 
-/// Why, and what it really grants, the worst first.
-fn about(origin: &Origin, card: Card, grant: &GrantView) -> Card {
+/// Who wants what and why, and what it really grants, the worst first.
+fn about(origin: &Origin, grant: &GrantView) -> Values {
     const WORST: usize = 3;
-    let mut card = if card.lines().is_empty() { card.line("why", &grant.reason) } else { card };
-    for (name, value) in &grant.fields {
-        card = card.line(name, value);
-    }
+    let mut values = Values::new(grant.fields.clone());
+    values.set("requester", [grant.requester.clone()]);
+    values.set("what", [sentence(origin, grant)]);
+    values.set("access", [grant.access.clone()]);
+    values.set("cluster", [grant.cluster.clone()]);
+    let namespaces = if grant.namespaces.is_empty() { "*".to_owned() } else { grant.namespaces.join(", ") };
+    values.set("namespaces", [namespaces]);
+    values.set("duration", [grant.duration.clone()]);
+    values.set("rule", [grant.rule.clone()]);
+    values.set("grant", [grant.id.clone()]);
+    values.set("host", [origin.host.clone()]);
+    values.set("start", grant.start.map(|start| origin.clock(start)));
+    values.set("reason", [grant.reason.clone()]);
     let mut findings: Vec<&FindingView> =
         grant.risks.iter().flat_map(|risks| &risks.findings).chain(&grant.together).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let risk = grant.risk.map(|severity| severity.as_str().to_owned());
     let persists = findings.iter().any(|finding| finding.persists).then(|| "may persist after the window".to_owned());
     let marks: Vec<String> = risk.into_iter().chain(persists).collect();
-    if !marks.is_empty() {
-        card = card.line("risk", &marks.join(", "));
-    }
-    for finding in findings.iter().take(WORST) {
-        card = card.line("allows", &format!("{}: {}", finding.severity.as_str(), finding.why));
-    }
-    if findings.len() > WORST {
-        let more = format!("{} more: jit-login show {}", findings.len() - WORST, grant.id);
-        card = card.line("allows", &more);
-    }
-    if let Some(from) = &grant.narrowed_from {
-        card = card.line("narrowed", &format!("from {from}"));
-    }
-    for came_in in &grant.came_in_as {
+    values.set("risk", (!marks.is_empty()).then(|| marks.join(", ")));
+    let worst = findings.iter().take(WORST).map(|finding| format!("{}: {}", finding.severity.as_str(), finding.why));
+    let more = (findings.len() > WORST)
+        .then(|| format!("{} more: jit-login show {}", findings.len().saturating_sub(WORST), grant.id));
+    values.set("allows", worst.chain(more));
+    values.set("narrowed", grant.narrowed_from.as_ref().map(|from| format!("from {from}")));
+    let came_in = grant.came_in_as.iter().map(|came_in| {
         let login = came_in.login.as_deref().unwrap_or("an unknown account");
-        card = card.line("warning", &format!("{} logged in as {login}", came_in.who));
-    }
-    if let Some(denied) = &grant.denied_before {
+        format!("{} logged in as {login}", came_in.who)
+    });
+    let denied = grant.denied_before.iter().map(|denied| {
         let at = origin.clock(denied.at);
-        card = card.line("warning", &format!("{} denied the same or less at {at}: {}", denied.by, denied.reason));
-    }
-    card.line("host", &origin.host).line("grant", &format!("{}, under rule {}", grant.id, grant.rule))
+        format!("{} denied the same or less at {at}: {}", denied.by, denied.reason)
+    });
+    values.set("warnings", came_in.chain(denied));
+    values
 }
 
 /// Who is asked, and how many of them have to answer.
-fn asked(card: Card, steps: &[StepView], audience: &Audience) -> Card {
+fn asked(values: &mut Values, steps: &[StepView], audience: &Audience) {
     let needed: Vec<String> = steps
         .iter()
         .filter(|step| step.missing > 0)
@@ -265,9 +275,9 @@ fn asked(card: Card, steps: &[StepView], audience: &Audience) -> Card {
             format!("{} of {}{hours}", step.missing, step.groups.join(", "))
         })
         .collect();
-    let card = if needed.is_empty() { card } else { card.line("needs", &needed.join(" and ")) };
+    values.set("needs", (!needed.is_empty()).then(|| needed.join(" and ")));
     let people = &audience.to_answer_people;
-    if people.is_empty() { card } else { card.line("asked", &people.join(", ")) }
+    values.set("asked", (!people.is_empty()).then(|| people.join(", ")));
 }
 
 /// `1 of 2, by bob`
