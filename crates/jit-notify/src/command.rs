@@ -2,7 +2,7 @@
 //!
 //! It is started without a shell, in a process group of its own, with an environment that has only `PATH`, `LANG` and the
 //! fact's id and type. Exit code 0 means that it took the fact; 75 (`EX_TEMPFAIL`, sysexits(3)) and a missed deadline mean
-//! later; anything else is final. What it prints goes to the log, cut.
+//! later; anything else is final. What it prints goes to the log, cut. A [`directory`](crate::directory) runs one as well.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ const REPEATED: usize = 200;
 /// The exit code that means "try again" (`EX_TEMPFAIL`, sysexits(3)).
 const TRY_AGAIN: i32 = 75;
 
-/// A program to run for each fact.
+/// A program to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The program, absolute.
@@ -40,54 +40,82 @@ pub struct Command {
     pub deadline: Duration,
 }
 
+/// What a program that ended left.
+struct Left {
+    status: ExitStatus,
+    out: Vec<u8>,
+    error: Vec<u8>,
+}
+
 impl Command {
     /// Runs it once with a document, whose JSON is `body`.
     pub async fn deliver(&self, document: &Document<'_>, body: &[u8]) -> Outcome {
         let program = self.program.display();
+        let mut process = self.process();
+        process.env("JIT_ID", &document.id).env("JIT_TYPE", &document.kind);
+        let Left { status, out, error } = match self.run(process, body).await {
+            Ok(left) => left,
+            Err(why) => return Outcome::Later { after: None, why },
+        };
+        let printed = shown(&[out, error].concat());
+        if !printed.is_empty() {
+            tracing::info!(command = %program, id = document.id, printed, "the command printed something");
+        }
+        let said = if printed.is_empty() { String::new() } else { format!(": {printed}") };
+        match status.code() {
+            Some(0) => Outcome::Delivered { remote: None },
+            Some(TRY_AGAIN) => Outcome::Later { after: None, why: format!("`{program}` asks for later{said}") },
+            Some(code) => Outcome::Refused { why: format!("`{program}` failed with exit code {code}{said}") },
+            None => Outcome::Later { after: None, why: format!("`{program}` was ended by {status}{said}") },
+        }
+    }
+
+    /// Runs it once with one more argument, and returns what it prints, up to 4 KiB.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(&self, argument: &str) -> Result<String, String> {
+        let program = self.program.display();
+        let mut process = self.process();
+        process.arg(argument);
+        let Left { status, out, error } = self.run(process, &[]).await?;
+        let said = match shown(&error) {
+            printed if printed.is_empty() => String::new(),
+            printed => format!(": {printed}"),
+        };
+        match status.code() {
+            Some(0) => Ok(String::from_utf8_lossy(&out).into_owned()),
+            Some(code) => Err(format!("`{program}` failed with exit code {code}{said}")),
+            None => Err(format!("`{program}` was ended by {status}{said}")),
+        }
+    }
+
+    fn process(&self) -> Process {
         let mut process = Process::new(&self.program);
         process
             .args(&self.arguments)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("LANG", "C.UTF-8")
-            .env("JIT_ID", &document.id)
-            .env("JIT_TYPE", &document.kind)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        let child = match process.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                return Outcome::Later { after: None, why: format!("`{program}` cannot be started: {error}") };
-            }
-        };
+        process
+    }
+
+    async fn run(&self, mut process: Process, body: &[u8]) -> Result<Left, String> {
+        let program = self.program.display();
+        let child = process.spawn().map_err(|error| format!("`{program}` cannot be started: {error}"))?;
         let mut group = Group { child };
-        let Ok((status, printed)) = timeout(self.deadline, group.run(body)).await else {
-            let after = self.deadline.as_secs();
-            return Outcome::Later {
-                after: None,
-                why: format!("`{program}` was killed: it did not end within {after} s"),
-            };
-        };
-        let printed = shown(&printed);
-        if !printed.is_empty() {
-            tracing::info!(command = %program, id = document.id, printed, "the command printed something");
-        }
-        let said = if printed.is_empty() { String::new() } else { format!(": {printed}") };
-        match status.map(|status| (status.code(), status)) {
-            Ok((Some(0), _)) => Outcome::Delivered { remote: None },
-            Ok((Some(TRY_AGAIN), _)) => {
-                Outcome::Later { after: None, why: format!("`{program}` asks for later{said}") }
-            }
-            Ok((Some(code), _)) => Outcome::Refused { why: format!("`{program}` failed with exit code {code}{said}") },
-            Ok((None, status)) => {
-                Outcome::Later { after: None, why: format!("`{program}` was ended by {status}{said}") }
-            }
-            Err(error) => Outcome::Later { after: None, why: format!("`{program}` cannot be waited for: {error}") },
-        }
+        let after = self.deadline.as_secs();
+        let (status, out, error) = timeout(self.deadline, group.run(body))
+            .await
+            .map_err(|_| format!("`{program}` was killed: it did not end within {after} s"))?;
+        let status = status.map_err(|error| format!("`{program}` cannot be waited for: {error}"))?;
+        Ok(Left { status, out, error })
     }
 }
 
@@ -97,7 +125,7 @@ struct Group {
 }
 
 impl Group {
-    async fn run(&mut self, body: &[u8]) -> (std::io::Result<ExitStatus>, Vec<u8>) {
+    async fn run(&mut self, body: &[u8]) -> (std::io::Result<ExitStatus>, Vec<u8>, Vec<u8>) {
         let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
         let write = async {
             if let Some(mut stdin) = stdin {
@@ -106,7 +134,7 @@ impl Group {
             }
         };
         let ((), out, error, status) = tokio::join!(write, beginning(stdout), beginning(stderr), self.child.wait());
-        (status, [out, error].concat())
+        (status, out, error)
     }
 }
 

@@ -94,7 +94,8 @@ struct ChannelFile {
     pagerduty: Option<PagerDutyFile>,
     alertmanager: Option<AlertmanagerFile>,
     zone: Option<String>,
-    people: Option<BTreeMap<String, String>>,
+    people: Option<BTreeMap<String, Option<String>>>,
+    directory: Option<CommandFile>,
     after: Option<Window>,
     quiet: Option<Hours>,
     remind: Option<RemindFile>,
@@ -221,7 +222,7 @@ impl Reader<'_> {
     fn channel(&self, file: ChannelFile) -> Result<Channel, String> {
         let ChannelFile { name, to, webhook, command, slack, teams, mattermost, mail, pagerduty, alertmanager, .. } =
             file;
-        let ChannelFile { zone, people, after, quiet, remind, templates, .. } = file;
+        let ChannelFile { zone, people, directory, after, quiet, remind, templates, .. } = file;
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
             return Err(format!("a name is 1 to {LONGEST_NAME} lower-case letters, digits and `-`"));
@@ -233,7 +234,7 @@ impl Reader<'_> {
             }
             Some(ListenersFile { groups, administrators }) => Listeners::Some { groups, administrators },
         };
-        let manner = MannerFile { zone, people, after, quiet, remind, templates };
+        let manner = MannerFile { zone, people, directory, after, quiet, remind, templates };
         let kinds = [
             webhook.map(KindFile::Webhook),
             command.map(KindFile::Command),
@@ -252,7 +253,7 @@ impl Reader<'_> {
         let kind = match kind {
             KindFile::Board(service) => Kind::Board(Box::new(self.board(service, manner)?)),
             _ if !manner.is_unsaid() => {
-                let keys = "`zone`, `people`, `after`, `quiet`, `remind` and `templates`";
+                let keys = "`zone`, `people`, `directory`, `after`, `quiet`, `remind` and `templates`";
                 return Err(format!("{keys} are for boards: a feed gets every fact at once, as JSON"));
             }
             KindFile::Webhook(webhook) => Kind::Feed(Feed::Webhook(self.webhook(&webhook)?)),

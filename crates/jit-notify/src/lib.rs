@@ -15,6 +15,7 @@
 //! - [`channel`]: what is configured, and the one place that calls a receiver
 //! - [`webhook`], [`command`]: the feeds; [`document`]: the JSON that both carry
 //! - [`board`]: the boards; [`present`]: what they show; [`text`]: the words; [`preview`]: the words about a made-up request
+//! - [`directory`]: where people are reached whom the configuration does not list
 //! - [`http`]: the client of all channels; [`outcome`]: what became of an attempt
 //!
 //! The trail is the log: what a channel missed is read from it again, so nothing is kept here but how far each channel is
@@ -28,6 +29,7 @@ pub mod channel;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod directory;
 pub mod document;
 pub mod feeds;
 pub mod follower;

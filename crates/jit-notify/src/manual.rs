@@ -79,7 +79,13 @@ pub(crate) fn page() -> Page {
         .item(
             "channels[].people",
             "For `slack`, `mattermost` and `mail`: names of people, and their ids or addresses there. They are told what \
-             becomes of their own requests. Who is not listed is not told.",
+             becomes of their own requests. Who has `null`, or is neither listed nor known to `directory`, is not told.",
+        )
+        .item(
+            "channels[].directory",
+            "For the same: `run` and `deadline` of a program that knows where people are reached who are not in `people`. It \
+             gets a name as its last argument, and prints an id or an address; nothing for somebody who is not told. An \
+             answer counts for ten minutes. If it fails, it is run again later, and only that person waits.",
         )
         .item("channels[].after", "For boards: how long a question waits before this board has it, such as `10m`.")
         .item(

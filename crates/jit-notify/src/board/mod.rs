@@ -35,6 +35,7 @@ use self::pace::{Pace, Reminders, Turn, may_ring};
 pub use self::pagerduty::PagerDuty;
 pub use self::slack::Slack;
 pub use self::teams::Teams;
+use crate::directory::Directory;
 use crate::http::Http;
 use crate::outcome::Outcome;
 use crate::present::{Posted, Present, Shown, Subject};
@@ -56,11 +57,13 @@ pub struct Board {
 
 /// How a board tells people. The default is: everybody at once, never again, at any time of the day, nobody personally, and in
 /// the words of this program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Manner {
-    /// Where the service reaches people, by their names: they are told what becomes of their own requests. Who is not here
-    /// is not told.
-    pub people: BTreeMap<String, String>,
+    /// Where the service reaches people, by their names: they are told what becomes of their own requests. Who has `None` is
+    /// not told.
+    pub people: BTreeMap<String, Option<String>>,
+    /// Knows it of those who are not in `people`. Without it they are not told.
+    pub directory: Option<Arc<Directory>>,
     /// How long a question waits before this board has it; for those who are asked when the first ones do not answer.
     pub after: SignedDuration,
     /// When it does not ring.
@@ -123,7 +126,7 @@ struct Message {
     /// The same each time: who has a message with it has this one.
     key: String,
     subject: Subject,
-    /// The person to whom it goes, by the name in `people`; `None` for the board itself.
+    /// Where the person is reached to whom it goes; `None` for the board itself.
     person: Option<String>,
     /// What is said, cut for this service.
     wanted: Wanted,
@@ -192,7 +195,16 @@ impl Board {
         now: Timestamp,
     ) -> Option<(Outcome, Shown)> {
         let before = shown.cloned().unwrap_or_default();
-        let Due::Now(step) = self.due(listens, present, &before, now) else { return None };
+        let due = match self.due(listens, present, &before, now) {
+            due @ Due::Now(_) => due,
+            // Those who have to answer come first: a directory may take its time.
+            due @ (Due::Nothing | Due::NotBefore(_)) => match self.look_up(present, now).await {
+                Ok(false) => due,
+                Ok(true) => self.due(listens, present, &before, now),
+                Err(why) => return Some((Outcome::Later { after: None, why }, before)),
+            },
+        };
+        let Due::Now(step) = due else { return None };
         let Step { action, message, mut after } = *step;
         let subject = message.subject;
         // What people read: if the request is one of several in a message, all of that.
@@ -208,14 +220,14 @@ impl Board {
                 Outcome::Later { after: Some(wait), why }
             }
             Place::Alone(message) => {
-                let outcome = self.service.perform(http, &action, &message, self.address(&message), now).await;
+                let outcome = self.service.perform(http, &action, &message, now).await;
                 if let (Outcome::Delivered { remote }, Action::Post) = (&outcome, &action) {
                     after.remote.clone_from(remote);
                 }
                 outcome
             }
             Place::Together(message, members) => {
-                let outcome = self.service.perform(http, &Action::Post, &message, None, now).await;
+                let outcome = self.service.perform(http, &Action::Post, &message, now).await;
                 if let Outcome::Delivered { remote } = &outcome {
                     read = message.wanted.card.sha256();
                     after = Posted { remote: remote.clone(), among_others: true, ..after };
@@ -315,7 +327,7 @@ impl Board {
             host: origin.host.clone(),
             since,
         };
-        (self.service.perform(http, &Action::Post, &message, None, now).await, sha256)
+        (self.service.perform(http, &Action::Post, &message, now).await, sha256)
     }
 
     fn origin(&self, host: &str) -> Origin {
@@ -323,8 +335,23 @@ impl Board {
         Origin { host: host.to_owned(), zone: self.zone.clone(), templates }
     }
 
-    fn address(&self, message: &Message) -> Option<&str> {
-        message.person.as_ref().and_then(|person| self.manner.people.get(person)).map(String::as_str)
+    /// Where a person is reached, as far as it is known.
+    fn address(&self, person: &str) -> Option<String> {
+        match self.manner.people.get(person) {
+            Some(listed) => listed.clone(),
+            None => self.manner.directory.as_ref().and_then(|directory| directory.known(person)),
+        }
+    }
+
+    /// Asks the directory about the requester if there is something to tell them. Whether it was asked.
+    async fn look_up(&self, present: &Present, now: Timestamp) -> Result<bool, String> {
+        let requester = &present.grant.requester;
+        let Some(directory) = &self.manner.directory else { return Ok(false) };
+        let is_listed = self.manner.people.contains_key(requester);
+        if is_listed || news(&self.origin(&present.host), &present.grant, present.says.as_deref(), now).is_none() {
+            return Ok(false);
+        }
+        directory.ask(requester, now).await.map(|()| true)
     }
 
     /// The first thing to do for a request.
@@ -338,16 +365,14 @@ impl Board {
         let subjects = Subject::QUESTIONS.into_iter().chain([Subject::News]);
         for subject in subjects {
             let posted = shown.messages.get(&subject);
-            let person = (subject == Subject::News).then(|| grant.requester.clone());
-            let wanted = match &person {
-                Some(person) if self.service.reaches_people() && self.manner.people.contains_key(person) => {
-                    news(&origin, grant, answered, now)
+            let mut person = None;
+            let wanted = match subject {
+                Subject::News => {
+                    person = self.address(&grant.requester).filter(|_| self.service.reaches_people());
+                    person.as_ref().and_then(|_| news(&origin, grant, answered, now))
                 }
-                Some(_) => None,
-                None if listens || posted.is_some() => {
-                    question(&origin, grant, &present.audience, subject, answered, now)
-                }
-                None => None,
+                _ if listens || posted.is_some() => question(&origin, grant, &present.audience, subject, answered, now),
+                _ => None,
             };
             let Some(mut wanted) = wanted else { continue };
             wanted.card = wanted.card.within(self.service.room());
@@ -466,14 +491,8 @@ impl Crowd {
 }
 
 impl Service {
-    async fn perform(
-        &self,
-        http: &Http,
-        action: &Action,
-        message: &Message,
-        person: Option<&str>,
-        now: Timestamp,
-    ) -> Outcome {
+    async fn perform(&self, http: &Http, action: &Action, message: &Message, now: Timestamp) -> Outcome {
+        let person = message.person.as_deref();
         match self {
             Self::Slack(slack) => slack.perform(http, action, message, person, now).await,
             Self::Teams(teams) => teams.perform(http, message, now).await,

@@ -6,6 +6,7 @@ use jit_wire::notice::Audience;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::command::Command;
 use crate::text::says::question;
 
 mod hostile;
@@ -304,8 +305,42 @@ fn people_are_told_where_they_are_listed() {
     let mut board = board(Service::Mail(Box::new(mail::tests::mail())));
     let denied = present(grant(&json!({ "phase": "denied", "closedBy": "bob" })));
     assert!(matches!(board.due(false, &denied, &Shown::default(), now()), Due::Nothing));
-    board.manner.people.insert("alice".to_owned(), "alice@example.com".to_owned());
+    board.manner.people.insert("alice".to_owned(), Some("alice@example.com".to_owned()));
     let Due::Now(step) = board.due(false, &denied, &Shown::default(), now()) else { panic!("alice has to know") };
-    assert_eq!((step.action, step.message.person.as_deref()), (Action::Post, Some("alice")));
-    assert_eq!(board.address(&step.message), Some("alice@example.com"));
+    assert_eq!((step.action, step.message.person.as_deref()), (Action::Post, Some("alice@example.com")));
+}
+
+/// A directory is asked only about somebody who has to be told something, and never about somebody who is listed, be it as one
+/// who wants to hear nothing.
+#[tokio::test]
+async fn a_directory_knows_where_people_are_reached() {
+    let asks = |script: &str| {
+        let arguments = ["-c", script, "directory"].map(Into::into).to_vec();
+        let deadline = Duration::from_secs(60);
+        Arc::new(Directory::new(Command { program: "/bin/sh".into(), arguments, deadline }))
+    };
+    let mut board = board(Service::Mail(Box::new(mail::tests::mail())));
+    board.manner.directory = Some(asks("echo $1@example.com"));
+    let open = present(grant(&json!({})));
+    assert_eq!(board.look_up(&open, now()).await, Ok(false));
+    let denied = present(grant(&json!({ "phase": "denied", "closedBy": "bob" })));
+    assert!(matches!(board.due(false, &denied, &Shown::default(), now()), Due::Nothing));
+    assert_eq!(board.look_up(&denied, now()).await, Ok(true));
+    let Due::Now(step) = board.due(false, &denied, &Shown::default(), now()) else { panic!("alice has to know") };
+    assert_eq!(step.message.person.as_deref(), Some("alice@example.com"));
+
+    board.manner.people.insert("alice".to_owned(), None);
+    assert_eq!(board.look_up(&denied, now()).await, Ok(false));
+    assert!(matches!(board.due(false, &denied, &Shown::default(), now()), Due::Nothing));
+
+    // One that fails delays only what is for the person: the question is still corrected.
+    board.manner.people.clear();
+    board.manner.directory = Some(asks("exit 3"));
+    let mut shown = Shown::default();
+    shown.messages.insert(Subject::Request, posted(&wanted(&json!({}))));
+    assert!(matches!(board.due(true, &denied, &shown, now()), Due::Now(_)));
+    let http = Http::new(Vec::new(), crate::http::Deadlines::USUAL).unwrap();
+    let failed = board.show(&http, false, &denied, None, now()).await;
+    let Some((Outcome::Later { why, .. }, _)) = failed else { panic!("{failed:?}") };
+    assert!(why.contains("`/bin/sh` failed with exit code 3"), "{why}");
 }

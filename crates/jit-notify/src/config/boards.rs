@@ -4,7 +4,8 @@
 //! - name: leads
 //!   to: {groups: [leads]}
 //!   zone: Europe/Berlin                         # of the times in messages
-//!   people: {alice: U024BE7LH}                  # told what becomes of their own requests
+//!   people: {alice: U024BE7LH, bob: null}       # told what becomes of their own requests, and not told
+//!   directory: {run: [/usr/local/libexec/slack-id-of]}  # knows the others
 //!   remind: {every: 5m, most: 3}
 //!   quiet: {days: [sat, sun], from: "00:00", to: "24:00", zone: Europe/Berlin}
 //!   templates: {request: request.txt}           # what the messages say
@@ -28,9 +29,10 @@ use jit_core::grant::request::Window;
 use jit_host::files::read_configuration;
 use serde::Deserialize;
 
-use super::Reader;
+use super::{CommandFile, Reader};
 use crate::board::pace::Reminders;
 use crate::board::{Alertmanager, Board, Mail, Manner, Mattermost, PagerDuty, Relay, Security, Service, Slack, Teams};
+use crate::directory::Directory;
 use crate::http::Target;
 use crate::present::Subject;
 use crate::secret::Place;
@@ -40,7 +42,8 @@ use crate::text::template::{Template, Templates};
 #[derive(Default)]
 pub(super) struct MannerFile {
     pub(super) zone: Option<String>,
-    pub(super) people: Option<BTreeMap<String, String>>,
+    pub(super) people: Option<BTreeMap<String, Option<String>>>,
+    pub(super) directory: Option<CommandFile>,
     pub(super) after: Option<Window>,
     pub(super) quiet: Option<Hours>,
     pub(super) remind: Option<RemindFile>,
@@ -144,9 +147,10 @@ const PAGERDUTY: &str = "https://events.pagerduty.com";
 impl MannerFile {
     /// Whether the file says nothing of it.
     pub(super) fn is_unsaid(&self) -> bool {
-        let Self { zone, people, after, quiet, remind, templates } = self;
+        let Self { zone, people, directory, after, quiet, remind, templates } = self;
         let is_at_once = after.is_none() && quiet.is_none() && remind.is_none();
-        is_at_once && zone.is_none() && people.is_none() && templates.is_none()
+        let is_to_nobody = people.is_none() && directory.is_none();
+        is_at_once && is_to_nobody && zone.is_none() && templates.is_none()
     }
 }
 
@@ -180,21 +184,28 @@ pub(super) fn zone(written: Option<&str>) -> Result<Zone, String> {
 
 impl Reader<'_> {
     pub(super) fn board(&self, service: ServiceFile, manner: MannerFile) -> Result<Board, String> {
-        let MannerFile { zone, people, after, quiet, remind, templates } = manner;
+        let MannerFile { zone, people, directory, after, quiet, remind, templates } = manner;
         let zone = self::zone(zone.as_deref())?;
         let templates = Arc::new(templates.unwrap_or_default().read(self.folder)?);
         let service = self.service(service)?;
         let people = people.unwrap_or_default();
-        if !people.is_empty() && !service.reaches_people() {
-            return Err(format!("`people` cannot be told through {service}"));
+        if (!people.is_empty() || directory.is_some()) && !service.reaches_people() {
+            return Err(format!("`people` and `directory`: single people cannot be told through {service}"));
         }
+        let directory = match directory {
+            None => None,
+            Some(file) => {
+                let command = self.command(file).map_err(|why| format!("`directory`: {why}"))?;
+                Some(Arc::new(Directory::new(command)))
+            }
+        };
         let reminders = match remind {
             None => None,
             Some(_) if !service.reminds() => return Err(format!("`remind`: {service} repeats alarms itself")),
             Some(RemindFile { every, most }) => Some(Reminders { every: every.duration(), most }),
         };
         let after = after.map_or(SignedDuration::ZERO, |after| after.duration());
-        Ok(Board::new(service, zone, Manner { people, after, quiet, reminders, templates }))
+        Ok(Board::new(service, zone, Manner { people, directory, after, quiet, reminders, templates }))
     }
 
     fn service(&self, service: ServiceFile) -> Result<Service, String> {

@@ -43,8 +43,10 @@ fn each_service_can_be_a_channel() {
         assert_eq!(board.manner.after.as_mins(), 10);
         assert!(!format!("{config:?}").contains("hush"));
         let reaches = matches!(board.service, Service::Slack(_) | Service::Mattermost(_) | Service::Mail(_));
-        let people = read(&folder, &format!("{{name: leads, people: {{alice: x}}, {file}}}"));
-        assert_eq!(people.is_ok(), reaches, "{file}");
+        for told in ["people: {alice: x, bob: null}", "directory: {run: [/bin/true]}"] {
+            let people = read(&folder, &format!("{{name: leads, {told}, {file}}}"));
+            assert_eq!(people.is_ok(), reaches, "{file}");
+        }
     }
     fs::remove_dir_all(folder).unwrap();
 }
@@ -62,10 +64,11 @@ fn a_mistake_is_named_without_a_secret() {
         (slack.replace("C024BE91L", "'#ops'"), "channel must be the id"),
         (slack.replace("file: token", "file: missing"), "missing"),
         (mattermost.replace("https", "http"), "`server` must be https"),
+        (format!("{slack}, directory: {{run: [mail-of]}}"), "`directory`: `run` must begin with the absolute path"),
         (format!("{pagerduty}, remind: {{every: 5m, most: 3}}"), "PagerDuty repeats alarms itself"),
         (
             "command: {run: [/bin/true]}, after: 5m".to_owned(),
-            "`zone`, `people`, `after`, `quiet`, `remind` and `templates` are for boards",
+            "`zone`, `people`, `directory`, `after`, `quiet`, `remind` and `templates` are for boards",
         ),
         (
             "mail: {from: a@b.example, to: [c@d.example], relay: {host: mail.example.com, port: 25, security: none}}"

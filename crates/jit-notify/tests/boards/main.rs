@@ -36,7 +36,7 @@ fn board(service: Service) -> Board {
 
 /// A board that knows these people.
 fn telling(service: Service, people: &[(&str, &str)]) -> Board {
-    let people = people.iter().map(|(name, address)| ((*name).to_owned(), (*address).to_owned())).collect();
+    let people = people.iter().map(|(name, address)| ((*name).to_owned(), Some((*address).to_owned()))).collect();
     Board::new(service, "Europe/Berlin".parse().unwrap(), Manner { people, ..Manner::default() })
 }
 
