@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, ROOT, path, repository, text};
 use crate::frontend;
-use crate::plane::Plane;
+use crate::plane::{Plane, until};
 use crate::playback::{Kept, SESSION};
 
 /// Every word of the document stands where OpenAPI 3.1 has it, and every reference leads somewhere
@@ -74,7 +74,11 @@ fn the_document_has_every_route_and_no_other() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path = path.replace("{id}", "0000000000000000");
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-            let (status, answer) = bastion.call(ALICE, method, &path, &Value::Null);
+            // One account has not so many connections a second as this has calls.
+            let (status, answer) = until("a place for a connection", || {
+                let answered = bastion.call(ALICE, method, &path, &Value::Null);
+                (answered.1["code"] != "busy").then_some(answered)
+            });
             let is_there = methods.get(method.to_lowercase()).is_some();
             assert_eq!(answer["code"] != "no-such-route", is_there, "{method} {path}: {status} {answer}");
             assert_eq!(status != 405, is_there, "{method} {path}: {status} {answer}");
