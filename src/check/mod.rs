@@ -22,6 +22,7 @@ mod web_sockets;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::borrow::Cow;
+use utoipa::ToSchema;
 
 use crate::cluster::{Cluster, ClusterError, UserInfo};
 use crate::grant::policy::Policy;
@@ -33,7 +34,7 @@ use crate::manifest::{self, Users};
 pub use self::proof::prove;
 
 /// The result of one check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CheckResult {
     /// The cluster's name in the configuration.
     pub cluster: String,
@@ -49,7 +50,7 @@ pub struct CheckResult {
 }
 
 /// How serious a result is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.

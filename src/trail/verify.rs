@@ -22,7 +22,7 @@ use super::{Fault, TrailError};
 use crate::grant::{Event, Grant, GrantId, LogHead, SentText};
 
 /// The result of verifying a whole trail.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Number of events.
@@ -35,9 +35,11 @@ pub struct Report {
     pub reviews_owed: u64,
     /// When the first event happened; none for an empty trail.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub from: Option<Timestamp>,
     /// When the last event happened.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub to: Option<Timestamp>,
     /// SHA-256 of the last line, hex. Note it elsewhere: it shows later whether the trail was cut.
     pub head: String,

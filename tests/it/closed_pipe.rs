@@ -280,12 +280,17 @@ fn prepared(bastion: &Bastion<'_>, before: Before, latest: Option<String>) -> Op
 
 /// The tables above have every verb that the program's help has, but for some; and the help is read by nobody either.
 fn every_verb_is_called(program: &str, called: &[&str], but: &[&str]) {
-    let mut verbs = BTreeSet::new();
-    collect_verbs(program, "", &mut verbs);
-    for verb in &verbs {
+    for verb in &verbs_of(program) {
         let is_called = called.iter().any(|call| *call == verb || call.starts_with(&format!("{verb} ")));
         assert!(is_called || but.contains(&verb.as_str()), "{program} {verb} is called nowhere");
     }
+}
+
+/// The verbs of a program, by its help.
+pub(crate) fn verbs_of(program: &str) -> BTreeSet<String> {
+    let mut verbs = BTreeSet::new();
+    collect_verbs(program, "", &mut verbs);
+    verbs
 }
 
 /// What `--help` lists, and what that of each lists.

@@ -91,6 +91,9 @@ mod scan_nightly;
 mod scan_paths;
 mod scan_reports;
 mod scan_suggest;
+#[path = "../support/schema.rs"]
+mod schema;
+mod schemas;
 mod screen;
 mod service;
 mod session;

@@ -65,7 +65,9 @@ impl Notify {
     /// How the channels are; none if it does not answer.
     fn statuses(&self) -> Vec<Value> {
         let said = self.command(&["status", "--json"]).output().unwrap();
-        serde_json::from_slice(&said.stdout).unwrap_or_else(|_| vec![json!({ "connected": false })])
+        let Ok(statuses) = serde_json::from_slice(&said.stdout) else { return vec![json!({ "connected": false })] };
+        crate::schemas::fits("channels", &json!(statuses));
+        statuses
     }
 
     fn log(&self) -> String {

@@ -137,14 +137,23 @@ impl Elsewhere {
     /// Logs this person in, with the browser that they have.
     fn log_in(&self, person: Person) {
         let mut login = self.laptop(person);
-        let mut login =
-            Waiting(login.args(self.invitation()).arg("--no-browser").stderr(Stdio::piped()).spawn().unwrap());
+        let mut login = Waiting(
+            login
+                .args(self.invitation())
+                .args(["--no-browser", "-o", "json"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
         let mut lines = BufReader::new(login.0.stderr.take().unwrap()).lines();
         let begins = format!("https://127.0.0.1:{}/", self.provider_port);
         let address = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with(&begins)).expect("an address");
         self.browse(&address, person.name);
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert!(login.0.wait().unwrap().success(), "{rest:?}");
+        let session = std::io::read_to_string(login.0.stdout.take().unwrap()).unwrap();
+        crate::schemas::fits("login", &serde_json::from_str(&session).unwrap());
     }
 
     /// Logs this person in by a code that they enter in a browser elsewhere.
@@ -328,7 +337,9 @@ fn people_work_from_elsewhere_as_on_the_bastion() {
 fn a_login_at_a_provider_and_an_account_are_linked() {
     let elsewhere = Elsewhere::start();
     elsewhere.log_in(FRIEDA);
-    let code = elsewhere.said(FRIEDA, &["link", "-o", "name"]);
+    let offered: Value = serde_json::from_str(&elsewhere.said(FRIEDA, &["link", "-o", "json"])).unwrap();
+    crate::schemas::fits("link", &offered);
+    let code = offered["code"].as_str().unwrap().to_owned();
     let refused = elsewhere.run(FRIEDA, &["link", &code, "--yes"]);
     assert_eq!(refused.status.code(), Some(4), "only an account accepts: {}", text(&refused.stderr));
     let unasked = elsewhere.bastion.login(BOB, &["link", &code]);

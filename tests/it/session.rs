@@ -64,10 +64,7 @@ fn the_short_status_is_one_line_from_local_files() {
     assert!(line.starts_with(&format!("play/{ns} view 1m")) && line.ends_with(", 1 more\n"), "{line}");
     host.0.kill();
     let all: Value = serde_json::from_str(&host.status(&["-o", "json"])).unwrap();
-    assert_eq!(
-        (&all[0]["grant"], &all[1]["grant"], all[2].is_null()),
-        (&short.clone().into(), &long.clone().into(), true)
-    );
+    assert_eq!((&all[0]["id"], &all[1]["id"], all[2].is_null()), (&short.clone().into(), &long.clone().into(), true));
     assert_eq!(host.status(&["-o", "name"]), format!("{short}\n{long}\n"));
     // In the shell of a grant it is of that one.
     let mut command = host.0.login_command(ALICE, "jit-login");

@@ -16,6 +16,7 @@ use jit_wire::ErrorCode;
 use jit_wire::client::{ClientError, is_socket};
 use nix::unistd::{Gid, Group, Uid, User, getegid, getgroups};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::bastion::Bastion;
 use crate::cache::local_grants;
@@ -25,11 +26,15 @@ use crate::folder::Folder;
 use crate::output::{Format, show};
 use crate::text::{GREEN, RED, paint, program, safe, safe_name};
 
-#[derive(Serialize)]
-struct Diagnosis {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Diagnosis {
+    /// The check.
+    #[schema(value_type = String)]
     what: &'static str,
     ok: bool,
+    /// What was found.
     found: String,
+    /// What to do about it.
     #[serde(skip_serializing_if = "String::is_empty")]
     fix: String,
 }

@@ -5,7 +5,7 @@
 
 use jit_core::grant::{EndCause, Phase};
 use jit_wire::client::ClientError;
-use jit_wire::{GrantView, Problem};
+use jit_wire::{FailureView, GrantView};
 
 use crate::text::{ago, program, safe, safe_name, until};
 
@@ -109,12 +109,7 @@ impl Failure {
     /// The code and the sentence; none if everything is already printed.
     pub(crate) fn sentence(&self) -> Option<(String, String)> {
         Some(match self {
-            Self::Client(ClientError::Problem(Problem { code, detail, .. })) => (safe(code), safe(detail)),
-            Self::Client(ClientError::Unreachable { .. }) => ("unreachable".to_owned(), self.client_text()),
-            Self::Client(ClientError::WrongServer { .. }) => ("wrong-server".to_owned(), self.client_text()),
-            Self::Client(ClientError::Protocol { .. } | ClientError::Broken { .. }) => {
-                ("protocol".to_owned(), self.client_text())
-            }
+            Self::Client(error) => (safe(error.code()), self.client_text()),
             Self::Usage { why, .. } => ("usage".to_owned(), safe(why)),
             Self::Own { why, .. } => ("failed".to_owned(), safe(why)),
             Self::Closed(grant) => (grant.phase.as_str().to_owned(), closed(grant)),
@@ -135,12 +130,16 @@ impl Failure {
         })
     }
 
-    /// The HTTP status, if the daemon answered.
-    pub(crate) fn status(&self) -> Option<u16> {
-        match self {
-            Self::Client(ClientError::Problem(problem)) => Some(problem.status),
-            _ => None,
-        }
+    /// The problem document; none if everything is already printed.
+    pub(crate) fn view(&self) -> Option<FailureView> {
+        let (code, sentence) = self.sentence()?;
+        let view = FailureView::own(&code, sentence, self.hint());
+        Some(match self {
+            Self::Client(ClientError::Problem(problem)) => {
+                FailureView { status: Some(problem.status), retry_after: problem.retry_after, ..view }
+            }
+            _ => view,
+        })
     }
 
     /// What to do about it; empty if there is nothing to do.
@@ -220,7 +219,7 @@ pub(crate) fn again(grant: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jit_wire::ErrorCode;
+    use jit_wire::{ErrorCode, Problem};
 
     fn problem(code: &str, status: u16) -> Failure {
         let (code, detail, hint) = (code.to_owned(), String::new(), String::new());

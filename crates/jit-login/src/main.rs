@@ -35,6 +35,8 @@ mod oidc;
 mod output;
 mod past;
 mod probe;
+#[cfg(test)]
+mod schemas;
 mod session;
 mod status;
 mod terminal;
@@ -52,6 +54,7 @@ use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 use jit_core::grant::GrantId;
+use jit_manual::Misuse;
 use jit_wire::FilterQuery;
 
 use crate::arguments::{Arguments, Verb};
@@ -96,6 +99,11 @@ fn parsed(words: Vec<OsString>, plugin: bool) -> Arguments {
     let (help, written) = (command.clone(), words.clone());
     let matches = command.try_get_matches_from(words).unwrap_or_else(|error| match error.kind() {
         // clap's own message lists all commands, including hidden ones.
+        ErrorKind::MissingSubcommand if jit_manual::wants_json(&written) => {
+            let hint = format!("`{} --help` lists the commands", text::program());
+            output::complain(&Failure::usage("there is no command", hint), Format::Json);
+            std::process::exit(error.exit_code())
+        }
         ErrorKind::MissingSubcommand => no_verb(help),
         kind => {
             let hint = if matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
@@ -103,6 +111,11 @@ fn parsed(words: Vec<OsString>, plugin: bool) -> Arguments {
             } else {
                 None
             };
+            if error.use_stderr() && jit_manual::wants_json(&written) {
+                let Misuse { what, hint: usual } = Misuse::from(&error);
+                output::complain(&Failure::usage(what, hint.unwrap_or(usual)), Format::Json);
+                std::process::exit(error.exit_code());
+            }
             match hint {
                 Some(hint) => {
                     output::say(error.render().ansi().to_string().trim_end());

@@ -123,16 +123,11 @@ pub(crate) fn say(line: &str) {
 
 /// Prints why a command failed; with `-o json` as a problem document (RFC 9457) on one line.
 pub(crate) fn complain(failure: &Failure, format: Format) {
-    let Some((code, sentence)) = failure.sentence() else { return };
     if matches!(format, Format::Json) {
-        let mut problem =
-            serde_json::Map::from_iter([("code".to_owned(), code.into()), ("detail".to_owned(), sentence.into())]);
-        problem.extend(failure.status().map(|status| ("status".to_owned(), status.into())));
-        problem
-            .extend(Some(failure.hint()).filter(|hint| !hint.is_empty()).map(|hint| ("hint".to_owned(), hint.into())));
-        say(&serde_json::Value::Object(problem).to_string());
+        failure.view().iter().for_each(|view| say(&view.to_string()));
         return;
     }
+    let Some((code, sentence)) = failure.sentence() else { return };
     say(&format!("{}[{code}]: {sentence}", paint("error", RED)));
     let text = failure.hint();
     if !text.is_empty() {

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::cache::{Kept, credential_file, local_grants};
 use crate::failure::Failure;
@@ -20,13 +21,17 @@ use crate::text::{length, safe};
 pub(crate) const GRANT_VARIABLE: &str = "JIT_GRANT";
 
 /// Access whose window has not ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Live {
-    grant: String,
+pub(crate) struct Live {
+    /// The id of the grant.
+    id: String,
     /// `prod/payments view`
     what: String,
+    /// The end of the window.
+    #[schema(value_type = String, format = DateTime)]
     until: Timestamp,
+    /// How long that is from now.
     seconds_left: i64,
 }
 
@@ -39,8 +44,8 @@ pub(crate) fn is_all_of(arguments: &[OsString]) -> bool {
 pub(crate) fn run(format: Format) -> Result<(), Failure> {
     let only = std::env::var(GRANT_VARIABLE).ok();
     let mut live = found(now());
-    live.retain(|live| only.as_ref().is_none_or(|only| live.grant == *only));
-    let names = || live.iter().map(|live| live.grant.as_str()).collect::<Vec<_>>().join("\n");
+    live.retain(|live| only.as_ref().is_none_or(|only| live.id == *only));
+    let names = || live.iter().map(|live| live.id.as_str()).collect::<Vec<_>>().join("\n");
     // A closed terminal is not a failure either.
     let _ = show(format, &live, || line(&live), names);
     Ok(())
@@ -54,7 +59,7 @@ fn found(now: Timestamp) -> Vec<Live> {
             let folder = Folder::holding(&credential_file(&grant)).ok()??;
             let kept = Kept::find(&folder, &grant).ok()??;
             let seconds_left = kept.until.duration_since(now).as_secs();
-            (kept.until > now).then_some(Live { grant, what: kept.what, until: kept.until, seconds_left })
+            (kept.until > now).then_some(Live { id: grant, what: kept.what, until: kept.until, seconds_left })
         })
         .collect();
     live.sort_by_key(|live| live.until);
@@ -75,7 +80,7 @@ mod tests {
     #[test]
     fn the_line_shows_the_access_that_ends_first() {
         let live = |what: &str, seconds_left| Live {
-            grant: String::new(),
+            id: String::new(),
             what: what.to_owned(),
             until: Timestamp::UNIX_EPOCH,
             seconds_left,

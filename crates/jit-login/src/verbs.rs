@@ -19,6 +19,7 @@ use jit_wire::client::{Client, LONGEST_WAIT};
 use jit_wire::{AskBody, EntitlementList, EventList, FilterQuery, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::access::{self, Access};
 use crate::arguments::{Ask, Less};
@@ -43,11 +44,16 @@ use crate::wait::{interruptible, until_answered};
 const LOOK_BACK: u32 = 200;
 
 /// A grant that kubectl can use: the usual form of a grant, with its kubeconfig.
-#[derive(Serialize)]
-struct Ready<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready<'a> {
     #[serde(flatten)]
+    #[schema(value_type = GrantView)]
     grant: &'a GrantView,
+    /// The file with the context.
+    #[schema(value_type = String)]
     kubeconfig: &'a Path,
+    /// The name of the context.
+    #[schema(value_type = String)]
     context: &'a str,
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use jit_core::grant::Phase;
 use jit_wire::{FilterQuery, GrantView, StepView, WhoamiView};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::complete::PATIENCE;
 use crate::daemon::{Daemon, runtime};
@@ -25,9 +26,11 @@ pub(crate) enum Answer {
 }
 
 /// The ids of the grants that wait.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Waiting {
+#[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Waiting {
+    /// Those that lack an approval.
     requests: Vec<String>,
+    /// Those that lack a review.
     reviews: Vec<String>,
 }
 

@@ -6,11 +6,13 @@
 //! of a program are on one page, because people search in it; `clap_mangen` makes a page for each.
 
 pub use self::completion::{Shell, answer, completion};
+pub use self::misuse::{Misuse, wants_json};
 use clap::{Arg, Command};
 
 use roff::{Inline, Roff, bold, italic, roman};
 
 mod completion;
+mod misuse;
 
 /// A page that is being written, from its top to its end.
 pub struct Page {

@@ -44,3 +44,6 @@ pub mod secret;
 pub mod status;
 pub mod text;
 pub mod webhook;
+
+#[cfg(test)]
+mod schemas;

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::request::seconds;
 use jit_host::files::{self, Existing};
+use jit_manual::Misuse;
 use jit_notify::boards::BoardWorker;
 use jit_notify::channel::Kind;
 use jit_notify::config::Config;
@@ -22,6 +23,7 @@ use jit_notify::http::{Deadlines, Http};
 use jit_notify::present::Subject;
 use jit_notify::progress::Progress;
 use jit_notify::status::{Status, metrics};
+use jit_wire::FailureView;
 use libsystemd::daemon::{NotifyState, notify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -109,14 +111,22 @@ const MEASURED_EVERY: Duration = Duration::from_secs(15);
 const KEPT_WITHIN: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let (why, code) = match run(arguments) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Other(why)) => (why, 1),
-        Err(Failure::Configuration(why)) => (why, 2),
+    let as_json = jit_manual::wants_json(&std::env::args_os().collect::<Vec<_>>());
+    let (view, code) = match Arguments::try_parse() {
+        Ok(arguments) => match run(arguments) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(Failure::Other(why)) => (FailureView::own("failed", why, ""), 1),
+            Err(Failure::Configuration(why)) => (FailureView::own("usage", why, ""), 2),
+        },
+        Err(error) if as_json && error.use_stderr() => {
+            let Misuse { what, hint } = Misuse::from(&error);
+            (FailureView::own("usage", what, hint), 2)
+        }
+        Err(error) => error.exit(),
     };
+    let said = if as_json { view.to_string() } else { format!("error: {}", view.detail) };
     // Whoever started it may have closed its stderr.
-    let _ = writeln!(std::io::stderr(), "error: {why}");
+    let _ = writeln!(std::io::stderr(), "{said}");
     ExitCode::from(code)
 }
 

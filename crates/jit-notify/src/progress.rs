@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use jit_core::grant::SentText;
 use jit_host::files::{self, Existing, FileError};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::present::Shown;
 use crate::reports::Reports;
@@ -25,7 +26,7 @@ const VERSION: u32 = 1;
 const LISTED: usize = 100;
 
 /// A fact that a receiver refused for good.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Parked {
     /// Its number.
@@ -33,9 +34,10 @@ pub struct Parked {
     /// Its grant, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    /// What it is, as in [`Document`](crate::document::Document).
+    /// What it is: the `type` of the document.
     pub kind: String,
     /// When it was refused.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Why.
     pub why: String,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jit_core::rbac::risk::Severity;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::finding::Finding;
 use crate::fingerprint::Fingerprint;
@@ -20,9 +21,10 @@ pub struct Baseline {
 }
 
 /// What a baseline keeps of a finding.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Kept {
     /// Recognises it.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
     pub fingerprint: Fingerprint,
     /// A row of the catalogue, or one of the scan's own.
     pub id: String,
@@ -38,7 +40,7 @@ pub struct Kept {
 }
 
 /// Who had a finding.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct KeptSubject {
     /// `User`, `Group` or `ServiceAccount`.
     pub kind: String,
@@ -122,7 +124,7 @@ impl FromIterator<Kept> for Baseline {
 }
 
 /// What differs between two reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Difference {
     /// What only the newer one has, or has with a higher severity or in more places.
     pub new: Vec<Kept>,

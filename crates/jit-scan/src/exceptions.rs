@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use jit_core::rbac::risk::Severity;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::finding::Finding;
 use crate::fingerprint::Fingerprint;
@@ -17,10 +18,11 @@ use crate::report::IdleException;
 pub struct Exceptions(Vec<Exception>);
 
 /// An accepted finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
     /// The fingerprint of the finding.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
     pub finding: Fingerprint,
     /// The worst severity that is accepted.
     pub severity: Severity,
@@ -32,6 +34,7 @@ pub struct Exception {
     /// Why it is accepted.
     pub reason: String,
     /// The last day on which it is accepted, in UTC.
+    #[schema(value_type = String, format = Date)]
     pub expires: Date,
 }
 

@@ -4,9 +4,10 @@ use std::fmt;
 
 use jit_core::rbac::risk::Severity;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The kind of a subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Kind {
     /// A user, known by name only.
     User,
@@ -17,7 +18,7 @@ pub enum Kind {
 }
 
 /// Somebody who can be bound: the subject of `rbac.authorization.k8s.io/v1`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 pub struct Subject {
     /// Its kind.
     pub kind: Kind,
@@ -41,7 +42,7 @@ impl fmt::Display for Subject {
 }
 
 /// One step of a path: an object, and what it grants to whoever came this far.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub struct Hop {
     /// The object, as kubectl names it: `clusterrolebinding/ops`, `payments/rolebinding/dev`.
     pub object: String,
@@ -50,7 +51,7 @@ pub struct Hop {
 }
 
 /// Something that should not stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// A row of the catalogue, `E25`, or one of this crate for what is not a right: `P01` for a chain over several
@@ -72,7 +73,7 @@ pub struct Finding {
 }
 
 /// Something that could not be examined, and what that leaves open.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NotEvaluated {
     /// What, such as `secrets` or a file with its line.

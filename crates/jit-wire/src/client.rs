@@ -130,6 +130,19 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// The stable code for scripts.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Problem(problem) => &problem.code,
+            Self::Unreachable { .. } => "unreachable",
+            Self::WrongServer { .. } => "wrong-server",
+            Self::Protocol { .. } | Self::Broken { .. } => "protocol",
+        }
+    }
+}
+
 /// A connection to the daemon. It reconnects if the daemon closed the connection between two calls.
 pub struct Client {
     /// The socket, or the URL.

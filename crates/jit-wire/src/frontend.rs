@@ -17,6 +17,7 @@ use jit_core::grant::request::{PersonName, ProviderLogin};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use utoipa::ToSchema;
 
 use crate::Problem;
 
@@ -132,7 +133,7 @@ pub struct SessionBody {
 }
 
 /// The session of a client: the answer to `POST /v1/sessions`, and to `GET` and `DELETE /v1/login`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {
     /// The person, as in the trail and in certificates.
@@ -142,6 +143,7 @@ pub struct SessionView {
     /// The person there.
     pub subject: String,
     /// When the person has to log in again.
+    #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
 }
 

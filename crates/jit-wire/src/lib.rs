@@ -38,5 +38,5 @@ pub use self::grant::{
     StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
-pub use self::problem::Problem;
+pub use self::problem::{FailureView, Problem};
 pub use self::scan::{ScanBody, ScanNumbers};

@@ -1,6 +1,8 @@
-//! The answer for a refusal or a failure.
+//! A refusal or a failure: the daemon's answer, and what a program writes to stderr with `-o json`.
 //!
-//! [`ErrorCode`] describes the codes.
+//! [`ErrorCode`] describes the daemon's codes.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +25,41 @@ pub struct Problem {
     /// The seconds to wait before trying again, as in the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+}
+
+/// Why a program failed, as it writes it to stderr with `-o json`: a problem document (RFC 9457), the last line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureView {
+    /// The stable code for scripts: one of the daemon's, or `usage` for a wrong command line or file, `failed`,
+    /// `unreachable`, `wrong-server` or `protocol`; of `jit-login` also the outcome, such as `denied` or `timed-out`.
+    pub code: String,
+    /// The HTTP status, if the daemon answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What is wrong, in one sentence for people; several faults are lines of their own.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// The seconds to wait before trying again, if the daemon says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+impl FailureView {
+    /// A failure of the program itself.
+    #[must_use]
+    pub fn own(code: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), status: None, detail: detail.into(), hint: hint.into(), retry_after: None }
+    }
+}
+
+impl fmt::Display for FailureView {
+    /// The JSON, on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
 }
 
 impl Problem {

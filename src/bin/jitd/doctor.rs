@@ -21,6 +21,7 @@ use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
 use nix::unistd::{Uid, User};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::check::{Extent, examine};
 use crate::init::Account;
@@ -29,8 +30,8 @@ use crate::print::{self, Output, counted};
 use crate::{CLOCK, Failure};
 
 /// The result of one check.
-#[derive(Serialize)]
-struct Diagnosis {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Diagnosis {
     /// The name of the check.
     check: String,
     state: Verdict,

@@ -20,6 +20,7 @@ use clap::Args;
 use jiff::Timestamp;
 use nix::unistd::{Gid, Uid, User};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use jitd::ca::{KeyPlace, store};
 use jitd::config::Config;
@@ -90,23 +91,27 @@ pub(crate) struct Wanted {
 }
 
 /// What was created and what existed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Made {
+pub(crate) struct Made {
+    #[schema(value_type = String)]
     config: PathBuf,
     files: Vec<files::FileOutcome>,
     clusters: Vec<MadeAuthority>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MadeAuthority {
     cluster: String,
     authority: Fate,
+    #[schema(value_type = String)]
     root_certificate: PathBuf,
     root_sha256: String,
+    #[schema(value_type = String, format = DateTime)]
     issuing_ends: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     root_key: Option<PathBuf>,
     distribution: &'static str,
     trust: Vec<String>,

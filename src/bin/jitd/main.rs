@@ -21,6 +21,8 @@ mod operate;
 mod policy;
 mod print;
 mod scan;
+#[cfg(test)]
+mod schemas;
 mod serve;
 mod watchdog;
 
@@ -33,12 +35,15 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 
+use jit_manual::Misuse;
+use jitd::client::ClientError;
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::escape::escaped;
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
 use jitd::manifest::{self, Users};
 use jitd::trail;
+use jitd::wire::{Exit, FailureView, Problem};
 
 use crate::arguments::{Arguments, AuditVerb, Verb};
 use crate::print::say;
@@ -49,6 +54,8 @@ enum Failure {
     Usage { what: String, hint: Option<Cow<'static, str>> },
     /// We could not do it.
     Ours { what: String, hint: Option<Cow<'static, str>> },
+    /// The daemon refused or failed, or cannot be called.
+    Daemon { error: Box<ClientError>, hint: Option<Cow<'static, str>> },
     /// It was done, and the answer is no; the result says so.
     No,
 }
@@ -68,16 +75,61 @@ impl Failure {
         match self {
             Self::Usage { what, .. } => Self::Usage { what, hint },
             Self::Ours { what, .. } => Self::Ours { what, hint },
+            Self::Daemon { error, .. } => Self::Daemon { error, hint },
             Self::No => Self::No,
         }
     }
+
+    /// The daemon's answer, if it is why.
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Daemon { error, .. } => match &**error {
+                ClientError::Problem(problem) => Some(problem),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::Daemon { .. } if self.problem().is_some_and(|problem| problem.exit() == Exit::Usage) => 2,
+            Self::Ours { .. } | Self::Daemon { .. } => 1,
+            Self::No => 3,
+        }
+    }
+
+    /// What stderr says: for programs a problem document, for people lines.
+    fn tell(&self, as_json: bool) {
+        let code = match self {
+            Self::Usage { .. } => "usage",
+            Self::Ours { .. } => "failed",
+            Self::Daemon { error, .. } => error.code(),
+            Self::No => return,
+        };
+        if !as_json {
+            return say!("jitd: {}", self.in_full());
+        }
+        let view = FailureView::own(code, self.to_string().replace(AND, "\n"), self.hint().unwrap_or_default());
+        let status = self.problem().map(|problem| problem.status);
+        let retry_after = self.problem().and_then(|problem| problem.retry_after);
+        say!("{}", FailureView { status, retry_after, ..view });
+    }
 }
+
+/// Between two faults in a message.
+const AND: &str = "\njitd: ";
 
 /// What stderr says; nothing if the result says it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage { what, .. } | Self::Ours { what, .. } => f.write_str(what),
+            Self::Daemon { error, .. } => f.write_str(&match self.problem() {
+                Some(problem) => print::one_line(&problem.detail),
+                None => error.to_string(),
+            }),
             Self::No => Ok(()),
         }
     }
@@ -87,6 +139,11 @@ impl Hint for Failure {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Usage { hint, .. } | Self::Ours { hint, .. } => hint.clone(),
+            Self::Daemon { hint: Some(hint), .. } => Some(hint.clone()),
+            Self::Daemon { .. } => self
+                .problem()
+                .map(|problem| print::one_line(&problem.hint).into())
+                .filter(|hint: &Cow<'_, str>| !hint.is_empty()),
             Self::No => None,
         }
     }
@@ -107,7 +164,17 @@ fn main() -> ExitCode {
     if jit_manual::answer("jitd", manual::COMPLETE_VARIABLE, &words, Arguments::command) {
         return ExitCode::SUCCESS;
     }
-    let arguments = Arguments::parse();
+    let as_json = jit_manual::wants_json(&words);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) if as_json && error.use_stderr() => {
+            let Misuse { what, hint } = Misuse::from(&error);
+            let failure = Failure::usage(what).with_hint(hint);
+            failure.tell(as_json);
+            return ExitCode::from(failure.exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let done = match &arguments.verb {
         Verb::Serve => serve::serve(&arguments.config),
         Verb::Check { cluster: None, .. } => check::check_files(&arguments.config),
@@ -139,13 +206,8 @@ fn main() -> ExitCode {
         Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
-    let code = match failure {
-        Failure::Usage { .. } => 2,
-        Failure::Ours { .. } => 1,
-        Failure::No => return ExitCode::from(3),
-    };
-    say!("jitd: {}", failure.in_full());
-    ExitCode::from(code)
+    failure.tell(as_json);
+    ExitCode::from(failure.exit_code())
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
@@ -153,7 +215,7 @@ fn read(path: &Path) -> Result<Config, Failure> {
 }
 
 fn not_meant(faults: &Faults) -> Failure {
-    Failure::usage(faults.lines().join("\njitd: "))
+    Failure::usage(faults.lines().join(AND))
 }
 
 /// Where a verb for the channels is found.

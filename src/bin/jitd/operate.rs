@@ -15,10 +15,10 @@ use jitd::config::Config;
 use jitd::files;
 use jitd::trail;
 use jitd::wire::kept::ReadingBody;
-use jitd::wire::{DrainBody, DrainingView, Exit, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
+use jitd::wire::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
 use crate::print::{self, Form, Output, counted, one_line, say};
-use crate::{Failure, audit, read, runtime};
+use crate::{AND, Failure, audit, read, runtime};
 
 /// The socket of the daemon for operators.
 #[derive(Args)]
@@ -132,7 +132,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
-    let failure = Failure::ours(failed.join("\njitd: "));
+    let failure = Failure::ours(failed.join(AND));
     Err(if late > 0 { failure.with_hint("run the same command again to see the progress") } else { failure })
 }
 
@@ -157,15 +157,10 @@ pub(crate) fn at<T>(
         let mut client = Client::connect(&socket, Trust::FolderOwner).await?;
         call(&mut client).await
     });
-    called.map_err(|error| match error {
-        ClientError::Problem(problem) => {
-            let what = one_line(&problem.detail);
-            let failure = if problem.exit() == Exit::Usage { Failure::usage(what) } else { Failure::ours(what) };
-            if problem.hint.is_empty() { failure } else { failure.with_hint(one_line(&problem.hint)) }
-        }
-        ClientError::Unreachable { .. } => Failure::ours(error.to_string())
-            .with_hint("check that the daemon is running, and that you are root or in the socket's group"),
-        error => Failure::ours(error.to_string()),
+    called.map_err(|error| {
+        let hint = "check that the daemon is running, and that you are root or in the socket's group";
+        let hint = matches!(error, ClientError::Unreachable { .. }).then(|| hint.into());
+        Failure::Daemon { error: Box::new(error), hint }
     })
 }
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use jitd::config::{Config, PolicyFiles};
 use jitd::grant::policy::{
@@ -358,10 +359,12 @@ impl Place {
 // ---- who-can ----
 
 /// A group that may request, with its declared people.
-#[derive(Serialize)]
-struct Listed<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Listed<'a> {
     #[serde(flatten)]
+    #[schema(value_type = Holder)]
     holder: &'a Holder,
+    #[schema(value_type = Vec<String>)]
     people: Vec<&'a PersonName>,
 }
 

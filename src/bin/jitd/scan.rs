@@ -9,7 +9,7 @@ mod plan;
 mod record;
 mod report;
 mod suggest;
-mod who;
+pub(crate) mod who;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

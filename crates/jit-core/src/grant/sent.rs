@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::GrantId;
 use super::recording::hash;
@@ -14,7 +15,7 @@ use super::recording::hash;
 pub const LONGEST_CHANNEL: usize = 40;
 
 /// A text that the receiver of a channel took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SentText {
     /// The channel, by its name in the configuration of `jit-notify`.
@@ -22,12 +23,14 @@ pub struct SentText {
     pub channel: String,
     /// The grant that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub grant: Option<GrantId>,
     /// What it says about it.
     pub about: About,
     /// The number of the last event of the trail that it takes into account.
     pub seq: u64,
     /// When the receiver took it, by the clock of `jit-notify`.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// SHA-256, hex: of the text in UTF-8 for a board, of the JSON document for a feed.
     #[serde(deserialize_with = "hash")]
@@ -35,7 +38,7 @@ pub struct SentText {
 }
 
 /// What a text is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum About {
     /// One event, as a feed gets it.

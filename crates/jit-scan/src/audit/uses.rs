@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{AuditLogs, Key, Names};
 use crate::finding::{Finding, Kind, NotEvaluated, Subject};
@@ -25,15 +26,18 @@ pub struct Uses {
 }
 
 /// How a finding's access was used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// The first event of the logs.
+    #[schema(value_type = String, format = DateTime)]
     pub from: Timestamp,
     /// The last event of the logs.
+    #[schema(value_type = String, format = DateTime)]
     pub to: Timestamp,
     /// The last use.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub last: Option<Timestamp>,
     /// Whole days from the last use, or from the beginning of the logs, to their end.
     pub unused_days: i64,
@@ -42,7 +46,7 @@ pub struct Usage {
 }
 
 /// A right that was used.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub struct Used {
     /// The verb.
     pub verb: String,
@@ -56,6 +60,7 @@ pub struct Used {
     /// How many requests.
     pub count: u64,
     /// The last one.
+    #[schema(value_type = String, format = DateTime)]
     pub last: Timestamp,
 }
 

@@ -1,6 +1,7 @@
-//! The report for programs. [`schema`](super::schema) describes it, and [`Baseline`](crate::Baseline) reads it.
+//! The report for programs. `docs/schemas/scan.json` describes it, and [`Baseline`](crate::Baseline) reads it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Document, Entry, IdleException, Score, State};
 use crate::audit::Usage;
@@ -9,29 +10,46 @@ use crate::exceptions::Exception;
 use crate::finding::{Finding, NotEvaluated};
 use crate::fingerprint::Fingerprint;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct View<'a> {
+pub(super) struct View<'a> {
+    /// The version of this format; it changes when a key changes its meaning or goes away.
+    #[schema(value_type = String, pattern = "^jitd-scan/1$")]
     format: &'static str,
+    /// Worst first; what Kubernetes itself ships comes last.
     findings: Vec<FindingView<'a>>,
+    /// What could not be examined: nothing is known about it.
+    #[schema(value_type = Vec<NotEvaluated>)]
     not_evaluated: &'a [NotEvaluated],
+    /// Exceptions that accept nothing.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<IdleException>, required = false)]
     idle_exceptions: &'a [IdleException],
+    /// What the baseline has, and the scan did not find.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<Kept>, required = false)]
     resolved: &'a [Kept],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FindingView<'a> {
     #[serde(flatten)]
+    #[schema(value_type = Finding)]
     finding: &'a Finding,
+    /// Recognises it in the next scan.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
     fingerprint: &'a Fingerprint,
+    #[schema(value_type = Score)]
     score: &'a Score,
+    /// Only an open finding makes --fail-on fail.
+    #[schema(value_type = String, pattern = "^(open|known|accepted|system)$")]
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Exception>)]
     exception: Option<&'a Exception>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Usage>)]
     usage: Option<&'a Usage>,
 }
 

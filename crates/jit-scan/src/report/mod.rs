@@ -10,7 +10,6 @@ pub mod json;
 pub mod markdown;
 pub mod page;
 pub mod sarif;
-pub mod schema;
 mod score;
 pub mod table;
 
@@ -19,6 +18,7 @@ use std::cmp::Reverse;
 use jiff::civil::Date;
 use jit_core::rbac::risk::Severity;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use self::score::Score;
 use crate::audit::{Usage, Uses};
@@ -82,7 +82,7 @@ impl State {
 }
 
 /// An exception that accepts nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct IdleException {
     /// The exception.
     #[serde(flatten)]

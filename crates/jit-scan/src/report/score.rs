@@ -4,13 +4,15 @@
 
 use jit_core::rbac::risk::Severity;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::finding::{Finding, Kind, Subject};
 
 /// How urgent a finding is, 1 to 99.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Score {
     /// The number.
+    #[schema(minimum = 1, maximum = 99)]
     pub value: u8,
     /// What adds up to it, such as `critical 80`, `everybody has it +9`.
     pub because: Vec<String>,

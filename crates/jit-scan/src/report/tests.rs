@@ -6,11 +6,17 @@ use jiff::civil::date;
 use jit_core::rbac::risk::Severity::{self, Critical, High, Low, Medium, Unclassified};
 use serde_json::Value;
 
+use self::schema::Schema;
 use super::*;
 use crate::baseline::{Difference, NotABaseline};
 use crate::exceptions::NotExceptions;
 use crate::finding::{Hop, Kind, Subject};
 use crate::snapshot::Place;
+
+#[path = "../../../../tests/support/schema.rs"]
+mod schema;
+#[path = "../../../../tests/support/shapes.rs"]
+mod shapes;
 
 /// Everything that a terminal, Markdown, HTML or a browser could take for more than a name.
 const HOSTILE: &str = "a|`b`</script><img src=x onerror=alert(1)>@bob #1 https://x.invalid \u{1b}[2J\u{202e}x\n# y";
@@ -340,18 +346,14 @@ fn a_file_of_exceptions_with_a_mistake_is_refused() {
     assert!(matches!(parse(&format!("exceptions:\n{unknown}\n")), Err(NotExceptions::Malformed(_))));
 }
 
-/// `docs/scan.schema.json` is the schema; `UPDATE_GOLDEN=1` writes it.
+/// `docs/schemas/scan.json` is what the types say.
 #[test]
 fn the_published_schema_is_this_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/scan.schema.json");
-    let made = format!("{:#}\n", schema::schema());
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, &made).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(path).unwrap_or_default() == made,
-        "it differs from the code; UPDATE_GOLDEN=1 writes it"
-    );
+    shapes::are_golden(&[("scan", published())]);
+}
+
+fn published() -> Value {
+    shapes::schema::<json::View<'_>>("The report of jitd scan")
 }
 
 /// The report, and all of its optional parts, are as the published schema says; a report that isn't is refused.
@@ -374,8 +376,8 @@ fn the_json_is_as_its_schema_says() {
     let context =
         Context { baseline: Some(&baseline), exceptions: Some((&exceptions, date(2026, 11, 30))), uses: Some(&uses) };
     let written: Value = serde_json::from_str(&json::json(&Document::new(report(), context)).unwrap()).unwrap();
-    let schema = schema::schema();
-    assert_eq!(wrong(&written, &schema, "report"), Vec::<String>::new());
+    let schema = Schema(published());
+    assert_eq!(schema.faults(&written), Vec::<String>::new());
     for key in ["idleExceptions", "resolved"] {
         assert_eq!(written[key].as_array().unwrap().len(), 1, "{key}");
     }
@@ -386,58 +388,6 @@ fn the_json_is_as_its_schema_says() {
     odd["findings"][1]["colour"] = "red".into();
     odd["format"] = "jitd-scan/0".into();
     odd["findings"][2].as_object_mut().unwrap().remove("path");
-    assert_eq!(wrong(&odd, &schema, "report").len(), 4);
-}
-
-/// As much of JSON Schema as the schema uses.
-fn wrong(value: &Value, schema: &Value, at: &str) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut must = |holds: bool, what: &str| {
-        if !holds {
-            all.push(format!("{at}: {what}: {value}"));
-        }
-    };
-    for (key, rule) in schema.as_object().unwrap() {
-        match key.as_str() {
-            "type" => must(
-                match rule.as_str().unwrap() {
-                    "object" => value.is_object(),
-                    "array" => value.is_array(),
-                    "string" => value.is_string(),
-                    "boolean" => value.is_boolean(),
-                    "integer" => value.is_u64(),
-                    other => panic!("the type {other}"),
-                },
-                "type",
-            ),
-            "enum" => must(rule.as_array().unwrap().contains(value), "enum"),
-            "const" => must(rule == value, "const"),
-            "minimum" => must(value.as_u64() >= rule.as_u64(), "minimum"),
-            "maximum" => must(value.as_u64() <= rule.as_u64(), "maximum"),
-            "pattern" => {
-                assert_eq!(rule, "^[0-9a-f]{16}$");
-                let digits = value.as_str().unwrap();
-                must(digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "pattern");
-            }
-            "format" | "description" | "title" | "$schema" | "items" | "properties" => {}
-            "required" => {
-                let missing = rule.as_array().unwrap().iter().find(|key| value.get(key.as_str().unwrap()).is_none());
-                must(missing.is_none(), "required");
-            }
-            "additionalProperties" => {
-                let known = &schema["properties"];
-                must(value.as_object().unwrap().keys().all(|key| known.get(key).is_some()), "another key");
-            }
-            other => panic!("the keyword {other}"),
-        }
-    }
-    for (key, inner) in value.as_object().into_iter().flatten() {
-        if let Some(rule) = schema["properties"].get(key) {
-            all.extend(wrong(inner, rule, &format!("{at}.{key}")));
-        }
-    }
-    for (position, inner) in value.as_array().into_iter().flatten().enumerate() {
-        all.extend(wrong(inner, &schema["items"], &format!("{at}[{position}]")));
-    }
-    all
+    let faults = schema.faults(&odd);
+    assert_eq!(faults.len(), 4, "{faults:#?}");
 }

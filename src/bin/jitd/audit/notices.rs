@@ -8,6 +8,7 @@ use clap::Args;
 use jitd::grant::SentText;
 use jitd::trail;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::print::{self, Output, say};
 use crate::{Failure, read};
@@ -29,8 +30,8 @@ pub(crate) struct Notices {
 }
 
 /// The JSON.
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Listed {
     texts: Vec<SentText>,
 }
 

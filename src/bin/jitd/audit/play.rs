@@ -16,7 +16,7 @@ use jitd::wire::kept::{GrantLog, ReadingBody};
 
 use super::sessions::Folder;
 use crate::print::{self, say};
-use crate::{Failure, runtime};
+use crate::{AND, Failure, runtime};
 
 /// What to play, and how.
 #[derive(Args)]
@@ -91,7 +91,7 @@ fn rest(log: &GrantLog, recording: &Recording) -> Result<(), Failure> {
     }
     let so_far = format!("only the first {} bytes of the recording verify", checked.verified);
     let faults: Vec<String> = std::iter::once(so_far).chain(faults.into_iter().map(escaped)).collect();
-    Err(Failure::ours(faults.join("\njitd: ")).with_hint("keep the files unchanged as evidence"))
+    Err(Failure::ours(faults.join(AND)).with_hint("keep the files unchanged as evidence"))
 }
 
 /// Copies what verifies to a new file that only its owner can read.

@@ -13,7 +13,7 @@ use jitd::trail;
 use jitd::wire::kept::{GrantLog, ReadingBody};
 
 use crate::print::{self, Output, counted, say};
-use crate::{Failure, operate, read};
+use crate::{AND, Failure, operate, read};
 
 /// Which requests, and from where.
 #[derive(Args)]
@@ -141,7 +141,7 @@ pub(crate) fn list(config: &Path, list: &List) -> Result<(), Failure> {
     if faults.is_empty() {
         return Ok(());
     }
-    Err(Failure::ours(faults.join("\njitd: ")).with_hint("keep the files unchanged as evidence"))
+    Err(Failure::ours(faults.join(AND)).with_hint("keep the files unchanged as evidence"))
 }
 
 fn text(logs: &[GrantLog], is_one: bool) -> Result<(), Failure> {

@@ -17,16 +17,17 @@ use jitd::grant::digest::hex;
 use jitd::grant::policy::Source;
 use jitd::hint::page;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Account;
 use super::answers::{Answers, PolicyAnswers, word};
 use super::managed::{self, Program, Provider};
-use crate::Failure;
 use crate::policy::cases;
 use crate::print::say;
+use crate::{AND, Failure};
 
 /// What happened to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Fate {
     /// It was written.
@@ -36,8 +37,9 @@ pub(super) enum Fate {
 }
 
 /// A file, and what happened to it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct FileOutcome {
+    #[schema(value_type = String)]
     path: PathBuf,
     fate: Fate,
 }
@@ -184,7 +186,7 @@ fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
     let (from, to) = (staged.display().to_string(), folder.display().to_string());
     let invalid = |faults: Vec<String>| {
         let faults: Vec<String> = faults.iter().map(|fault| fault.replace(&from, &to)).collect();
-        Failure::usage(format!("{}; nothing was written", faults.join("\njitd: ")))
+        Failure::usage(format!("{}; nothing was written", faults.join(AND)))
     };
     let config = Config::read_with_placeholders(&staged.join(name)).map_err(|faults| invalid(faults.lines()))?;
     let failed = cases::tested(&config.policy);

@@ -30,7 +30,7 @@ use super::live::{self, Extent};
 use super::report::{found, read_baseline, read_exceptions};
 use crate::operate::{self, AdminSocket};
 use crate::print::{self, counted, say};
-use crate::{CLOCK, Failure};
+use crate::{AND, CLOCK, Failure};
 
 /// Which clusters are scanned, and where the reports are kept.
 #[derive(Args)]
@@ -212,7 +212,7 @@ pub(super) fn tell(config: &Path, folder: &Path, admin: &AdminSocket) -> Result<
         let Err(why) = operate::at(config, admin, async |client| client.record_scan(scan).await) else { continue };
         untold.push(format!("{}: {}", escaped(&scan.cluster), why.in_full()));
     }
-    if untold.is_empty() { Ok(()) } else { Err(Failure::ours(untold.join("\njitd: "))) }
+    if untold.is_empty() { Ok(()) } else { Err(Failure::ours(untold.join(AND))) }
 }
 
 impl Outcome {

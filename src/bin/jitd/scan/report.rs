@@ -55,7 +55,7 @@ pub(crate) struct Wanted {
 enum Format {
     /// For a terminal.
     Table,
-    /// For programs, and for `--baseline`; docs/scan.schema.json describes it.
+    /// For programs, and for `--baseline`; docs/schemas/scan.json describes it.
     Json,
     /// SARIF 2.1.0, for code scanning.
     Sarif,

@@ -18,8 +18,8 @@ use jit_scan::{Access, Kind, Snapshot};
 
 use super::live;
 use super::{Input, shown};
-use crate::Failure;
 use crate::print::{self, counted, say};
+use crate::{AND, Failure};
 
 /// What is suggested, and on which terms.
 #[derive(Args)]
@@ -75,7 +75,7 @@ impl Options {
         let found = suggest(&access, uses, &terms).map_err(|why| match why {
             NoSuggestion::Guardrails { faults } => {
                 let name = self.guardrails.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-                Failure::usage(faults.iter().map(|fault| fault.at(&name)).collect::<Vec<_>>().join("\njitd: "))
+                Failure::usage(faults.iter().map(|fault| fault.at(&name)).collect::<Vec<_>>().join(AND))
             }
             NoSuggestion::Contradiction { .. } => Failure::ours(why.to_string()),
         })?;

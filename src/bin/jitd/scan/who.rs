@@ -10,6 +10,7 @@ use jit_scan::{
 use jitd::hint::Hint;
 use jitd::rbac::Rule;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{say_not_evaluated, shown};
 use crate::Failure;
@@ -47,15 +48,16 @@ impl FromStr for Asked {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct WhoCan<'a> {
+pub(crate) struct WhoCan<'a> {
     allowed: Vec<Way>,
+    #[schema(value_type = Vec<NotEvaluated>)]
     not_evaluated: Vec<&'a NotEvaluated>,
 }
 
 /// Who may, where, and why.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Way {
     subject: Subject,
     /// The namespace; absent for the whole cluster.
@@ -64,22 +66,26 @@ struct Way {
     path: Vec<Hop>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct WhatCan<'a> {
+pub(crate) struct WhatCan<'a> {
+    #[schema(value_type = Subject)]
     subject: &'a Subject,
     holdings: Vec<Held<'a>>,
+    #[schema(value_type = Vec<NotEvaluated>)]
     not_evaluated: Vec<&'a NotEvaluated>,
 }
 
 /// A binding that applies.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Held<'a> {
     /// The subject itself, or its group.
     through: Subject,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     namespace: Option<&'a str>,
     path: Vec<Hop>,
+    #[schema(value_type = Vec<Rule>)]
     rules: Vec<&'a Rule>,
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::pattern::Labels;
 use super::rule::{Labelled, Words};
@@ -34,7 +35,7 @@ pub struct Question<'a> {
 }
 
 /// The policy's answer, with its reasons.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[must_use]
 pub struct Answer {
@@ -55,7 +56,7 @@ pub struct Answer {
 }
 
 /// The outcome of a question, and the expected one of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// The request needs approval.
@@ -78,7 +79,7 @@ impl fmt::Display for Outcome {
 }
 
 /// A rule that did not decide, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Near {
     /// Its name.
     pub rule: String,

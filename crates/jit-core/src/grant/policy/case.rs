@@ -6,6 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Policy;
 use super::answer::{Answer, Outcome, Question};
@@ -39,7 +40,7 @@ pub struct Case {
 }
 
 /// The result of a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tested {
     /// The case's name.
     pub name: String,
@@ -54,7 +55,7 @@ pub struct Tested {
 }
 
 /// An answer in the words of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Expected {
     /// The outcome.
     pub outcome: Outcome,

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Policy;
 use super::offer::{Offer, request};
@@ -25,7 +26,7 @@ use crate::grant::request::{Access, ClusterName, ExactRules, Scope};
 use crate::rbac::role;
 
 /// All differences that were found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Difference {
     /// A line for each cell, in order.
     pub cells: Vec<Change>,
@@ -36,17 +37,20 @@ pub struct Difference {
 }
 
 /// One cell whose offers differ.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Change {
     /// `+` for a gain, `-` for a loss, `~` for other terms.
+    #[schema(value_type = String)]
     pub sign: char,
     /// The cluster.
+    #[schema(value_type = String)]
     pub cluster: ClusterName,
     /// The people who are in all of these groups.
     pub groups: Vec<String>,
     /// The namespaces as the files write them, or the whole cluster.
     pub place: String,
     /// One of these namespaces, with its labels; empty for the whole cluster.
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, String>>)]
     pub witness: Labels,
     /// The role, or the exact rules.
     pub access: String,
@@ -60,7 +64,7 @@ pub struct Change {
 }
 
 /// A key of the limits or guardrails whose value differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Setting {
     /// Its name in the files.
     pub key: &'static str,

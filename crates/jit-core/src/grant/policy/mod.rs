@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::login::LoginTerms;
 use super::refusal::{Code, Refusal};
@@ -315,7 +316,7 @@ pub enum Decision {
 }
 
 /// The terms of a request; the trail records them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Terms {
     /// The rule that decided.
@@ -323,15 +324,19 @@ pub struct Terms {
     /// Who has to approve: the steps of the rule and of the guardrails. If empty, the request is pre-approved.
     pub steps: Vec<Step>,
     /// The longest access including extensions.
+    #[schema(value_type = String)]
     pub max_total: Window,
     /// How long a request stays pending; absent: as long as the daemon's times say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub pending: Option<Window>,
     /// How long an approval waits to be collected; absent: as long as the daemon's times say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub collect: Option<Window>,
     /// The longest life of one certificate; absent: as long as the daemon's times say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub certificate: Option<Window>,
     /// Whether an approver may narrow the role.
     pub narrow: bool,
@@ -339,22 +344,27 @@ pub struct Terms {
     pub drift: Drift,
     /// What is kept of what is done through the gateway, and what it refuses.
     #[serde(default, skip_serializing_if = "SessionTerms::is_usual")]
+    #[schema(value_type = Option<Object>)]
     pub sessions: SessionTerms,
     /// The groups whose members may read recordings, if the rule names them; they may see the grant, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<Vec<String>>,
     /// What `jit-notify` may tell, and whom, if the rule says so; in a box, because most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub telling: Option<Box<Telling>>,
     /// The allowed namespaces, if they depend on labels, which may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub labelled: Option<LabelTerms>,
     /// What a login at an identity provider must have for approving and break-glass, if the rule says so; in a box, because
     /// most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub login: Option<Box<LoginTerms>>,
     /// The terms of break-glass, if it is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub break_glass: Option<BreakGlass>,
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::pattern::Labels;
 use super::rule::{BreakGlass, Drift, Field, FieldType, Labelled, Rule};
@@ -15,12 +16,13 @@ use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, Perso
 use crate::grant::{reading, scope};
 
 /// What one rule offers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Offer {
     /// The rule.
     pub rule: String,
     /// Its terms in words, by the names of the keys in the file.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub terms: BTreeMap<&'static str, String>,
     #[serde(skip)]
     longest: Window,
@@ -34,10 +36,11 @@ impl PartialEq for Offer {
 }
 
 /// A group that may request the access by some rule.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
     /// The cluster.
+    #[schema(value_type = String)]
     pub cluster: ClusterName,
     /// The group.
     pub group: String,

@@ -9,6 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
@@ -91,7 +92,7 @@ pub enum FieldType {
 }
 
 /// What happens when the role of a live grant changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Drift {
     /// The grant ends.

@@ -12,11 +12,12 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::grant::request::{Login, PersonName};
 
 /// One step: `count` people, each in one of `groups`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
     /// Groups whose members may approve.
@@ -25,6 +26,7 @@ pub struct Step {
     pub count: u32,
     /// When an approval counts; absent: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub hours: Option<Hours>,
     /// The guardrail that added the step, in words for people; absent if the step comes from the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]

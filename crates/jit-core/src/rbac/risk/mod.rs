@@ -18,6 +18,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::accounts::{AccountReach, BindingSubject};
 use self::catalogue::{EVERYBODY, IDENTITY, Leaves, MASTERS, ROWS, Row, WATCH, WRITE, Weighs};
@@ -26,7 +27,7 @@ use self::reach::{Evidence, HeldPermissions, Judged, shown};
 use super::{Malformed, Namespace, Rule, Scope};
 
 /// How severe a right is in the wrong hands. An unclassified right ranks above all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Hides traces, informs, or misleads.
