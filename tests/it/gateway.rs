@@ -521,7 +521,11 @@ fn nothing_that_a_client_sends_changes_who_it_is() {
         }
         let ns = &front.bastion.ns;
         let post = &["-H", "content-type: application/json", "-d", "{}"][..];
+        // curl itself sends no longer one over HTTP/2.
+        let (long, too_long) = if http == "--http1.1" { (70_000, 414) } else { (30_000, 200) };
+        let long = format!("/api/v1/namespaces/{ns}/pods?{}", "y".repeat(long));
         let table: &[(&str, &[&str], u16, u16)] = &[
+            (&long, &[], too_long, 200),
             ("/version/", &[], 200, 200),
             (&format!("/api/v1/namespaces/{ns}/pods"), &[], 200, 200),
             (&format!("/api/v1/namespaces/{ns}/pods/"), &[], 400, 200),
@@ -541,7 +545,7 @@ fn nothing_that_a_client_sends_changes_who_it_is() {
             if (code, other) != (*gateway, *server) {
                 wrong.push(format!("{path}: {code} and {other}, not {gateway} and {server}\n{answer}\n{theirs}"));
             }
-            if *gateway == 400 && !answer.contains("jit: ") {
+            if matches!(*gateway, 400 | 414) && !answer.contains("jit: ") {
                 wrong.push(format!("{path}: the gateway's own words are missing\n{answer}"));
             }
         }

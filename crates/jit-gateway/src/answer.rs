@@ -50,7 +50,10 @@ fn names_a_resource(path: &str) -> bool {
 #[must_use]
 pub fn status_document(code: StatusCode, why: &str) -> Bytes {
     let reason = match code {
-        StatusCode::BAD_REQUEST => "BadRequest",
+        // The API has no reasons of its own for the other two.
+        StatusCode::BAD_REQUEST | StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "BadRequest"
+        }
         StatusCode::UNAUTHORIZED => "Unauthorized",
         StatusCode::FORBIDDEN => "Forbidden",
         StatusCode::NOT_FOUND => "NotFound",

@@ -19,7 +19,7 @@
 //!   that can be reset while it is in use
 //! - `restrict`: what is refused because the terms of the grant say so; `ports`: the ports of a port-forward in its streams
 //! - [`record`]: what is kept of what is done: a log for each grant, and recordings of exec and attach
-//! - [`answer`]: the gateway's own answers
+//! - [`answer`]: the gateway's own answers; `unread`: those to requests whose head cannot be read
 //!
 //! It signs nothing. Who does not hold a certificate of a live grant gets nothing through.
 
@@ -40,4 +40,5 @@ mod restrict;
 mod settling;
 pub mod socket;
 pub mod tunnel;
+mod unread;
 pub mod upstream;

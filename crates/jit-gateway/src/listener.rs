@@ -45,6 +45,7 @@ use crate::restrict::{self, Forward};
 use crate::settling;
 use crate::socket::Socket;
 use crate::tunnel::{Ending, Tunnel};
+use crate::unread::{Answering, Told, Turns};
 use crate::upstream::{Upstream, UpstreamError};
 
 /// The credit of one stream, in bytes: what a reader that stopped may keep in memory.
@@ -300,7 +301,6 @@ where
     S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
-    let io = TokioIo::new(tls);
     let ended = if is_http2 {
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -310,9 +310,21 @@ where
             .max_header_list_size(LARGEST_HEAD as u32)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWERED_WITHIN)
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(tls), service)
             .await
     } else {
+        let turns = Arc::<Turns>::default();
+        let io = TokioIo::new(Told::new(tls, Arc::clone(&turns)));
+        let service = service_fn(move |request| {
+            let (turn, answer, turns) = (turns.begin(), service.call(request), Arc::clone(&turns));
+            async move {
+                let answer = answer.await?;
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    turns.upgraded();
+                }
+                Ok::<_, Infallible>(answer.map(|body| Answering { body, _turn: turn }))
+            }
+        });
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)

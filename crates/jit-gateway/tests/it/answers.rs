@@ -7,8 +7,9 @@ use hyper::body::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::client::{End, Http1, Http2, is_whole, read, until};
+use crate::client::{End, Http1, Http2, connect, is_whole, read, until};
 use crate::fake::{ANSWERED, Fake, LARGE};
+use crate::floods::frame;
 use crate::front::{Front, LONG, grant};
 
 /// Half an answer never ends as a whole one, over either protocol.
@@ -37,6 +38,94 @@ async fn a_client_without_chunks_sees_a_broken_answer_too() {
     let mut client = Http1::of(&front, 1).await;
     client.send("GET /fake/reset HTTP/1.0\r\nhost: gateway\r\n\r\n").await;
     assert_eq!(client.rest().await.1, End::Broken);
+}
+
+/// The longest URL that the libraries of HTTP hold, in bytes.
+const LONGEST_URL: usize = 65_534;
+
+/// A URL passes up to what the libraries hold, though the API server takes 1 MB. A longer one is refused with a sentence; over
+/// HTTP/2 it alone is reset, and nothing else of its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_passes_up_to_its_limit() {
+    let front = Front::before(Fake::start().await).await;
+    let path = |length: usize| format!("/fake/ok?command={}", "y".repeat(length - "/fake/ok?command=".len()));
+    let mut http1 = Http1::of(&front, 1).await;
+    http1.ask("GET", &path(LONGEST_URL)).await;
+    assert!(http1.until("\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+    let http2 = Http2::of(&front, 1).await;
+    // With the scheme and the host, which the test's own library counts too.
+    assert_eq!(http2.get(&path(LONGEST_URL - "https://gateway".len())).await.unwrap().0, 200);
+
+    // The first request of a connection, and one after another.
+    let before = front.fake.count("GET /fake/ok");
+    for client in [Http1::of(&front, 1).await, http1] {
+        let mut client = client;
+        client.ask("GET", &path(LONGEST_URL + 1)).await;
+        let (answer, end) = client.rest().await;
+        let answer = String::from_utf8_lossy(&answer);
+        // What is left of the answer before, if anything, is its body.
+        let (_, answer) = answer.split_once("HTTP/1.1 ").expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+        assert!(head.starts_with("414 ") && head.contains("\r\nconnection: close\r\n"), "{head}");
+        let status: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&status["kind"], &status["code"]), (&"Status".into(), &414.into()), "{status}");
+        assert!(status["message"].as_str().unwrap().starts_with("jit: the URL has more than 65534 bytes"), "{status}");
+        assert_eq!(end, End::Closed);
+    }
+
+    // A GET by https, whose path follows as it is (RFC 7541, section 6.2.2), with the length in 7 bits and more.
+    let mut long = vec![0x82, 0x87, 0x04, 0x7f];
+    let mut left = LONGEST_URL + 1 - 0x7f;
+    while left >= 0x80 {
+        long.push(u8::try_from(left % 0x80).unwrap() | 0x80);
+        left /= 0x80;
+    }
+    long.push(u8::try_from(left).unwrap());
+    long.extend(path(LONGEST_URL + 1).bytes());
+    let mut sent = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    let pieces: Vec<&[u8]> = long.chunks(16_384).collect();
+    for (number, piece) in pieces.iter().enumerate() {
+        let (kind, flags) = (if number == 0 { 1 } else { 9 }, if number + 1 == pieces.len() { 4 } else { 0 });
+        sent.extend(frame(kind, flags | u8::from(number == 0), 1, piece));
+    }
+    let short = [&[0x82, 0x87, 0x04, 8][..], b"/fake/ok", &[0x41, 7], b"gateway"].concat();
+    sent.extend(frame(1, 5, 3, &short));
+    let mut wire = connect(&front, Some(&front.credential(1)), b"h2").await.unwrap();
+    wire.write_all(&sent).await.unwrap();
+    let (mut is_reset, mut is_answered) = (false, false);
+    timeout(LONG, async {
+        while !(is_reset && is_answered) {
+            let mut head = [0; 9];
+            wire.read_exact(&mut head).await.unwrap();
+            let [a, b, c, kind, _, _, _, _, stream] = head;
+            let length = u32::from_be_bytes([0, a, b, c]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            wire.read_exact(&mut payload).await.unwrap();
+            assert_ne!(kind, 7, "the connection goes on");
+            is_reset |= (kind, stream) == (3, 1);
+            is_answered |= (kind, stream) == (1, 3);
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("reset: {is_reset}, answered: {is_answered}"));
+    assert_eq!(front.fake.count("GET /fake/ok"), before + 1, "only the short one was sent on");
+}
+
+/// What is no request of HTTP/1.1, and a head that is too large, are answered with a sentence as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_cannot_be_read_is_answered_with_a_sentence() {
+    let front = Front::before(Fake::start().await).await;
+    let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    for (head, code, why) in [
+        ("GET /fake/ok HTTP/1.1\r\nhost : gateway\r\n\r\n".to_owned(), "400", "not one of HTTP/1.1"),
+        (format!("GET /fake/ok HTTP/1.1\r\nhost: gateway\r\n{many}\r\n"), "431", "too many headers"),
+    ] {
+        let mut client = Http1::of(&front, 1).await;
+        client.send(head).await;
+        let answer = client.until("\"status\":\"Failure\"}").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")) && answer.contains(why), "{answer}");
+    }
+    assert_eq!(front.fake.count("GET /fake/ok"), 0);
 }
 
 /// An answer that asks to be repeated is the API server's own, and is asked for once.
