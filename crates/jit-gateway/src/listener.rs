@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ use crate::settling;
 use crate::socket::Socket;
 use crate::tunnel::{Ending, Tunnel};
 use crate::unread::{Answering, Told, Turns};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Routes, Upstream, UpstreamError};
 
 /// The credit of one stream, in bytes: what a reader that stopped may keep in memory.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
@@ -87,6 +88,7 @@ pub struct Gateway {
     authorities: watch::Receiver<Authorities>,
     trusted: parking_lot::Mutex<Option<Arc<Trusted>>>,
     newcomers: Arc<Newcomers>,
+    routes: Routes,
     recorder: Arc<Recorder>,
     clock: fn() -> Timestamp,
 }
@@ -118,7 +120,8 @@ impl Gateway {
         clock: fn() -> Timestamp,
     ) -> Self {
         let (trusted, newcomers) = (parking_lot::Mutex::default(), Newcomers::new(NEWCOMERS));
-        Self { grants, clusters, serving, authorities, trusted, newcomers, recorder, clock }
+        let routes = Routes::default();
+        Self { grants, clusters, serving, authorities, trusted, newcomers, routes, recorder, clock }
     }
 
     /// Accepts connections. Never returns.
@@ -155,7 +158,8 @@ impl Gateway {
             return;
         };
         let newcomer = self.newcomers.enter(peer.ip());
-        let known = async {
+        // On the heap until it is done: the connection would keep its room.
+        let known = Box::pin(async {
             let tls = match timeout(HEAD_WITHIN, trusted.tls.accept(Socket::new(Arc::clone(&socket)))).await {
                 Ok(Ok(tls)) => tls,
                 Ok(Err(error)) => {
@@ -166,18 +170,18 @@ impl Gateway {
             };
             let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
             let chain: Vec<CertificateDer<'static>> = chain.iter().map(|one| one.clone().into_owned()).collect();
-            let admitted = self.admit(&chain, &trusted).await.and_then(|(caller, live, upstream)| {
+            let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+            let admitted = self.admit(&chain, &trusted, is_http2).await.and_then(|(caller, live, upstream)| {
                 let place = live.connect().ok_or_else(|| format!("grant {} has too many connections", live.id))?;
                 Ok((caller, live, upstream, place))
             });
-            Some((tls, admitted))
-        };
+            Some((tls, is_http2, admitted))
+        });
         let known = tokio::select! {
             known = known => known,
             () = newcomer.lost() => None,
         };
-        let Some((tls, admitted)) = known else { return };
-        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let Some((tls, is_http2, admitted)) = known else { return };
         match admitted {
             Ok((caller, live, upstream, place)) => {
                 drop(newcomer);
@@ -198,11 +202,16 @@ impl Gateway {
                     // On the heap while it is worked on: hyper keeps the room of this future as long as the stream.
                     async move { Ok::<_, Infallible>(Box::pin(connection.answer(request)).await) }
                 });
+                let served = serve(tls, is_http2, service);
                 tokio::select! {
                     biased;
                     () = ended.cancelled() => reset(&socket),
                     () = sleep_until(expires) => reset(&socket),
-                    () = serve(tls, is_http2, service, peer) => {}
+                    served = served => {
+                        if let Err(error) = served {
+                            tracing::debug!(%error, %peer, "a connection ended badly");
+                        }
+                    }
                 }
             }
             Err(why) => {
@@ -212,7 +221,7 @@ impl Gateway {
                     async move { Ok::<_, Infallible>(refused) }
                 });
                 tokio::select! {
-                    _ = timeout(HEAD_WITHIN, serve(tls, is_http2, service, peer)) => {}
+                    _ = timeout(HEAD_WITHIN, serve(tls, is_http2, service)) => {}
                     () = newcomer.lost() => {}
                 }
             }
@@ -224,6 +233,7 @@ impl Gateway {
         &self,
         chain: &[CertificateDer<'static>],
         trusted: &Trusted,
+        is_http2: bool,
     ) -> Result<(Caller, Arc<Live>, Upstream), String> {
         let (leaf, between) = chain.split_first().ok_or("there is no client certificate")?;
         let caller = Caller::of(leaf).map_err(|error| error.to_string())?;
@@ -241,7 +251,8 @@ impl Gateway {
             .clusters
             .get(&live.cluster)
             .ok_or_else(|| format!("the gateway is not configured for cluster {}", live.cluster))?;
-        let upstream = Upstream::new(server.clone(), Arc::clone(&live));
+        let route = if is_http2 { Arc::default() } else { self.routes.of(&live.id) };
+        let upstream = Upstream::new(server.clone(), Arc::clone(&live), route);
         Ok((caller, live, upstream))
     }
 
@@ -295,14 +306,14 @@ fn verifier(roots: rustls::RootCertStore) -> Result<Arc<dyn ClientCertVerifier>,
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|error| error.to_string())
 }
 
-/// Serves the requests of one connection.
-async fn serve<S>(tls: tokio_rustls::server::TlsStream<Socket>, is_http2: bool, service: S, peer: SocketAddr)
+/// Serves the requests of one connection. On the heap, and nothing of it in the task besides.
+fn serve<S>(tls: tokio_rustls::server::TlsStream<Socket>, is_http2: bool, service: S) -> Served
 where
     S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
-    let ended = if is_http2 {
-        http2::Builder::new(TokioExecutor::new())
+    if is_http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -310,8 +321,8 @@ where
             .max_header_list_size(LARGEST_HEAD as u32)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWERED_WITHIN)
-            .serve_connection(TokioIo::new(tls), service)
-            .await
+            .serve_connection(TokioIo::new(tls), service);
+        Box::pin(connection)
     } else {
         let turns = Arc::<Turns>::default();
         let io = TokioIo::new(Told::new(tls, Arc::clone(&turns)));
@@ -325,18 +336,18 @@ where
                 Ok::<_, Infallible>(answer.map(|body| Answering { body, _turn: turn }))
             }
         });
-        http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
             .max_buf_size(LARGEST_HEAD)
             .serve_connection(io, service)
-            .with_upgrades()
-            .await
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "a connection ended badly");
+            .with_upgrades();
+        Box::pin(connection)
     }
 }
+
+/// A connection that is served, to its end.
+type Served = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
 /// How long a certificate is valid, to the end of its last second.
 fn left(not_after: Timestamp, now: Timestamp) -> Duration {

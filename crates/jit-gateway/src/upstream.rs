@@ -1,19 +1,23 @@
 //! Connections to one API server for one client connection.
 //!
-//! Each client connection has one HTTP/2 connection of its own: the API server allows 100 streams on one, and 100 idle
-//! watches of one person on a shared one would stop everybody else. An upgrade gets an HTTP/1.1 connection of its own.
+//! Each client connection of HTTP/2 has one HTTP/2 connection of its own: the API server allows 100 streams on one, and 100 idle
+//! watches of one person on a shared one would stop everybody else. A client connection of HTTP/1.1 has one stream at a time,
+//! so sixteen of one grant share one, which takes more memory than all the rest of a connection. An upgrade gets an HTTP/1.1
+//! connection of its own.
 //! All of them are dialled by [`ApiServer::connect`]. A request is sent again only if the API server has certainly not
 //! processed it.
 
 mod kept;
 
+use std::collections::HashMap;
 use std::error::Error as _;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::{Request, Response, Uri, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jit_core::grant::GrantId;
 use jit_dial::{ApiServer, DialError, Protocol};
 use tokio::sync::Mutex;
 
@@ -39,18 +43,47 @@ pub enum UpstreamError {
     Request(#[from] http::Error),
 }
 
+/// How many client connections of HTTP/1.1 share one to the API server: far fewer than the streams that it allows.
+const SHARED_BY: usize = 16;
+
 /// The API server for one client connection.
 pub struct Upstream {
     server: ApiServer,
     live: Arc<Live>,
-    sender: Arc<Mutex<Option<http2::SendRequest<Body>>>>,
+    route: Arc<Route>,
+}
+
+/// One connection of HTTP/2, as long as some client connection has it.
+#[derive(Default)]
+pub struct Route(Mutex<Option<http2::SendRequest<Body>>>);
+
+/// The routes that client connections of HTTP/1.1 share, of each grant.
+#[derive(Default)]
+pub(crate) struct Routes(parking_lot::Mutex<HashMap<GrantId, Vec<Weak<Route>>>>);
+
+impl Routes {
+    /// One that has a place for another connection of this grant.
+    pub(crate) fn of(&self, grant: &GrantId) -> Arc<Route> {
+        let mut routes = self.0.lock();
+        routes.retain(|_, routes| {
+            routes.retain(|route| route.strong_count() > 0);
+            !routes.is_empty()
+        });
+        let routes = routes.entry(grant.clone()).or_default();
+        let free = routes.iter().filter(|route| route.strong_count() < SHARED_BY).find_map(Weak::upgrade);
+        free.unwrap_or_else(|| {
+            let new = Arc::default();
+            routes.push(Arc::downgrade(&new));
+            new
+        })
+    }
 }
 
 impl Upstream {
     /// Connects to nothing yet.
     #[must_use]
-    pub fn new(server: ApiServer, live: Arc<Live>) -> Self {
-        Self { server, live, sender: Arc::default() }
+    pub fn new(server: ApiServer, live: Arc<Live>, route: Arc<Route>) -> Self {
+        Self { server, live, route }
     }
 
     /// Sends a request, and returns the head of its answer; the body follows as it comes. What the API server has certainly
@@ -104,7 +137,7 @@ impl Upstream {
 
     /// The connection, made anew when there is none that takes another request.
     async fn sender(&self) -> Result<http2::SendRequest<Body>, UpstreamError> {
-        let mut kept = self.sender.lock().await;
+        let mut kept = self.route.0.lock().await;
         if let Some(sender) = kept.as_mut()
             && sender.ready().await.is_ok()
         {
@@ -122,10 +155,13 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(UpstreamError::Broken)?;
-        let kept_by = Arc::clone(&self.sender);
+        // It ends when no client connection has the route any more.
+        let route = Arc::downgrade(&self.route);
         self.drive(async move {
             let ended = connection.await;
-            forget(&kept_by).await;
+            if let Some(route) = route.upgrade() {
+                forget(&route.0).await;
+            }
             ended
         });
         *kept = Some(sender.clone());
@@ -186,4 +222,24 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
         let is_refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
         cause.is_remote() && (cause.is_go_away() || is_refused)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_shared_by_a_few_connections_of_one_grant() {
+        let (routes, [one, other]) = (Routes::default(), [1, 2].map(|number| GrantId::from_random([number; 10])));
+        let mut connections: Vec<_> = (0..SHARED_BY).map(|_| routes.of(&one)).collect();
+        assert!(connections.iter().all(|route| Arc::ptr_eq(route, &connections[0])));
+        let (next, foreign) = (routes.of(&one), routes.of(&other));
+        assert!(!Arc::ptr_eq(&next, &connections[0]) && !Arc::ptr_eq(&foreign, &next));
+        // A place that is free again is taken, and what nobody has is forgotten.
+        drop(connections.pop());
+        assert!(Arc::ptr_eq(&routes.of(&one), &connections[0]));
+        drop((connections, next));
+        drop(routes.of(&other));
+        assert_eq!(routes.0.lock().len(), 1);
+    }
 }

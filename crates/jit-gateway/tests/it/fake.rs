@@ -256,6 +256,12 @@ impl Fake {
                     "reason": "RequestEntityTooLarge", "message": "the limit is 3145728 bytes" });
                 whole(&mut respond, Response::builder().status(413), why.to_string().as_bytes())?;
             }
+            // A watch of something that never changes.
+            Some("quiet") => {
+                let mut stream = respond.send_response(ok(None), false)?;
+                let _running = Counted::of(&self.streams);
+                let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
+            }
             Some(mode @ ("watch" | "silent")) => {
                 let mut stream = respond.send_response(ok(None), false)?;
                 let _running = Counted::of(&self.streams);

@@ -24,5 +24,6 @@ mod fake;
 mod floods;
 mod front;
 mod goaway;
+mod idle;
 mod silence;
 mod windows;
