@@ -39,7 +39,7 @@
 //! - [`grant`]: what can happen to a grant, and who may request and approve it; it imports only `rbac`.
 //!   [`policy`](grant::policy) decides on which terms a request may be made; [`approval`](grant::approval),
 //!   [`narrow`](grant::narrow) and [`extension`](grant::extension) who approved what; [`glass`](grant::glass) break-glass
-//!   and its review; [`drain`](grant::drain) whether new access is granted at all; [`reconcile`](grant::reconcile) whether
+//!   and its review; [`login`](grant::login) what a login at a provider must have; [`drain`](grant::drain) whether new access is granted at all; [`reconcile`](grant::reconcile) whether
 //!   a cluster matches the grants
 //! - [`rbac`]: roles, whether one rule covers another, and the risks of a role ([`risk`](rbac::risk)); it imports nothing
 //! - [`broker`]: the only module that orders the steps of a grant, one file per chapter
@@ -54,7 +54,8 @@
 //! - [`wire`]: the JSON of the API; it imports only `grant` and `rbac`
 //! - [`client`]: the client side of the same routes
 //! - [`dependency`]: calls that may never be answered, isolated from each other; [`locks`]: locks by name
-//! - [`people`]: the person behind a uid or an identity at a provider, and the groups of a person
+//! - [`people`]: the person behind a uid or an identity at a provider, the groups of a person, and whether a name can be taken
+//!   for another's
 //! - [`files`]: reads files that only trusted accounts could have written, and writes files whole
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
 //! - [`daemon`]: assembles all of this, for `jitd serve` and for the simulation

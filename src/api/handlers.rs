@@ -62,13 +62,15 @@ pub(super) fn openapi(_: Arc<Api>) -> BoxFuture<'static, Answer> {
 
 pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
     async move {
-        let identity = call.caller.person().login.as_ref().and_then(Login::identity);
+        let login = call.caller.person().login.as_ref();
+        let identity = login.and_then(Login::identity);
         Ok(Json(WhoamiView {
             name: call.caller.person().name.to_string(),
             groups: call.caller.person().groups.iter().cloned().collect(),
             uid: call.caller.uid(),
             issuer: identity.map(|(issuer, _)| issuer.to_owned()),
             subject: identity.map(|(_, subject)| subject.to_owned()),
+            issued: login.and_then(Login::issued),
             host: call.api.host.clone(),
             draining: draining(&call.api.broker),
         })

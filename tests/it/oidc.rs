@@ -217,7 +217,12 @@ impl Elsewhere {
     /// Puts somebody into other groups at the provider.
     fn regroup(&self, who: &str, groups: &[&str]) {
         let groups: String = groups.iter().map(|group| format!("&group={group}")).collect();
-        let address = format!("https://127.0.0.1:{}/control/groups?who={who}{groups}", self.provider_port);
+        self.control(&format!("groups?who={who}{groups}"));
+    }
+
+    /// Changes something at the provider.
+    fn control(&self, what: &str) {
+        let address = format!("https://127.0.0.1:{}/control/{what}", self.provider_port);
         let done =
             Command::new("curl").args(["--silent", "--cacert"]).arg(self.authority()).arg(address).output().unwrap();
         assert_eq!(text(&done.stdout), "ok");
@@ -291,7 +296,7 @@ fn people_work_from_elsewhere_as_on_the_bastion() {
     elsewhere.log_in(GRETA);
     let who = elsewhere.said(FRIEDA, &["whoami"]);
     assert!(who.starts_with("frieda@corp.") && who.contains("groups: payments-oncall\n"), "{who}");
-    assert!(who.contains("the session is kept in "), "{who}");
+    assert!(who.contains("the session is kept in ") && who.contains(", by a token of "), "{who}");
     let ns = elsewhere.bastion.ns.clone();
     let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
     let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
@@ -350,32 +355,48 @@ fn a_login_at_a_provider_and_an_account_are_linked() {
     assert!(who.starts_with("bob on host"), "{who}");
 }
 
-/// A certificate needs a fresh ID token: `jit-login` gets one by itself, as long as the provider renews the login.
+/// A certificate needs a fresh ID token: `jit-login` gets one by itself, as long as the provider renews the login. Who is gone
+/// there between the approval and the collection collects nothing.
 #[test]
 fn a_certificate_is_collected_with_a_fresh_token() {
     let elsewhere = Elsewhere::with("20s", |_| {});
     elsewhere.log_in(FRIEDA);
     let ns = elsewhere.bastion.ns.clone();
     let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
-    let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+    let approved = || {
+        let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+        let grant = elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1;
+        assert_eq!(elsewhere.bastion.approve(BOB, &grant).0, 200);
+        id
+    };
     // When the token of the last request was issued.
     let issued = || -> jiff::Timestamp {
         let trail = elsewhere.bastion.trail();
         let entry = trail.iter().rfind(|entry| entry["event"]["kind"] == "requested").unwrap();
         entry["login"]["provider"]["issued"].as_str().unwrap().parse().unwrap()
     };
+    let is_too_old = |issued: jiff::Timestamp| {
+        #[expect(clippy::disallowed_methods, reason = "the token grows old by the clock")]
+        until_within(Duration::from_secs(120), "the token is too old", || {
+            (jiff::Timestamp::now().duration_since(issued).as_secs() > 20).then_some(())
+        });
+    };
+    let id = approved();
     let first = issued();
-    assert_eq!(elsewhere.bastion.approve(BOB, &elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1).0, 200);
-    #[expect(clippy::disallowed_methods, reason = "the token grows old by the clock")]
-    until_within(Duration::from_secs(120), "the token is too old", || {
-        (jiff::Timestamp::now().duration_since(first).as_secs() > 20).then_some(())
-    });
+    is_too_old(first);
     let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
     assert_eq!(seen, "configmap/seen");
-    elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
-    assert!(issued() > first, "the session has another token");
-    assert!(elsewhere.bastion.trail().iter().all(|entry| entry["event"]["kind"] != "refused"));
     elsewhere.said(FRIEDA, &["end", &id]);
+    let id = approved();
+    let second = issued();
+    assert!(second > first, "the session has another token");
+    assert!(elsewhere.bastion.trail().iter().all(|entry| entry["event"]["kind"] != "refused"));
+    elsewhere.control("gone?who=frieda");
+    is_too_old(second);
+    let refused = elsewhere.run(FRIEDA, &["run", &id, "--", "true"]);
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("identity provider"), "{said}");
+    assert_eq!(elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1["phase"], "approved");
 }
 
 /// A rule refuses approvals by people who logged in by device code, or not recently enough, and says what to do.

@@ -465,7 +465,8 @@ impl Caller {
                 groups.join(", ")
             );
             if let (Some(issuer), Some(subject)) = (&who.issuer, &who.subject) {
-                text += &format!("\nlogged in at {} as {}", safe(issuer), safe_name(subject));
+                let issued = who.issued.map(|at| format!(", by a token of {}", clock(at))).unwrap_or_default();
+                text += &format!("\nlogged in at {} as {}{issued}", safe(issuer), safe_name(subject));
             }
             if let Some(place) = &place {
                 text += &format!("\nthe session is kept in {}", place.display());

@@ -135,6 +135,7 @@ mod tests {
             uid: Some(1000),
             issuer: None,
             subject: None,
+            issued: None,
             host: "bastion1".to_owned(),
             draining: None,
         };

@@ -85,6 +85,10 @@ pub struct WhoamiView {
     /// Who the person is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// When the provider last said so: when the ID token of the session was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub issued: Option<Timestamp>,
     /// The daemon's host.
     pub host: String,
     /// The drain in force.

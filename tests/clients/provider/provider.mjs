@@ -1,5 +1,6 @@
 // An identity provider: `run PORT CERTIFICATE KEY`, over TLS at 127.0.0.1. Its client is `jit-login`, and its people are
-// those below, who log in by their name alone. `/control/groups?who=NAME&group=GROUP…` changes somebody's groups.
+// those below, who log in by their name alone. `/control/groups?who=NAME&group=GROUP…` changes somebody's groups,
+// and `/control/gone?who=NAME` removes somebody.
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import { exportJWK, generateKeyPair } from 'jose';
@@ -60,6 +61,10 @@ https.createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, 
     const { pathname, searchParams } = new URL(request.url, issuer);
     if (pathname === '/control/groups') {
       people.set(searchParams.get('who'), searchParams.getAll('group'));
+      return response.end('ok');
+    }
+    if (pathname === '/control/gone') {
+      people.delete(searchParams.get('who'));
       return response.end('ok');
     }
     return await (pathname.startsWith('/interaction/') ? interact : provider.callback())(request, response);

@@ -127,6 +127,15 @@ impl Login {
             Self::Account { .. } | Self::Unknowable => None,
         }
     }
+
+    /// When the provider issued the token of the login.
+    #[must_use]
+    pub fn issued(&self) -> Option<Timestamp> {
+        match self {
+            Self::Provider(login) => login.issued,
+            Self::Account { .. } | Self::Unknowable => None,
+        }
+    }
 }
 
 /// The JSON form of a login: `{"uid":1003,"person":"carol"}`, `{"unknown":true}` or `{"provider":{"issuer":…}}`.
