@@ -93,6 +93,34 @@ fn a_second_audience_is_known_and_the_client_is_named() {
     }
 }
 
+/// A token does not say by which flow it was got; the rule says how to tell.
+#[test]
+fn a_login_by_device_code_is_told_apart_as_the_rule_says() {
+    let other = "deviceCode: {audience: jit-login-device}";
+    for (more, changes, flow) in [
+        ("", json!({}), None),
+        ("deviceCode: never", json!({}), Some(Flow::Code)),
+        ("deviceCode: without-nonce", json!({}), Some(Flow::Code)),
+        ("nonce: optional", json!({ "nonce": null }), Some(Flow::DeviceCode)),
+        ("nonce: optional\ndeviceCode: never", json!({ "nonce": null }), Some(Flow::DeviceCode)),
+        ("nonce: optional\ndeviceCode: without-nonce", json!({ "nonce": null }), Some(Flow::DeviceCode)),
+        (other, json!({}), Some(Flow::Code)),
+        (other, json!({ "aud": "jit-login-device" }), Some(Flow::DeviceCode)),
+        (other, json!({ "aud": ["jit-login-device"], "azp": "jit-login-device" }), Some(Flow::DeviceCode)),
+    ] {
+        assert_eq!(judged(&rule(more), &changes).unwrap().flow, flow, "{more} {changes}");
+    }
+    // A token for one of our clients is none for the other.
+    for (more, changes, refused) in [
+        ("", json!({ "aud": "jit-login-device" }), "audience"),
+        (other, json!({ "aud": "jit-login-device", "azp": "jit-login" }), "azp"),
+        (other, json!({ "azp": "jit-login-device" }), "azp"),
+        (other, json!({ "aud": ["jit-login", "jit-login-device"], "azp": "jit-login" }), "audience"),
+    ] {
+        assert_eq!(check(&rule(more), &changes), refused, "{more} {changes}");
+    }
+}
+
 #[test]
 fn a_token_without_nonce_is_accepted_for_a_minute_where_the_rule_says_so() {
     let (required, optional) = (rule(""), rule("nonce: optional"));
