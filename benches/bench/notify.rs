@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  one:   alice ─► POST /v1/grants ─► jitd ══► jit-notify ─► a receiver of webhooks, here    from the request to the arrival
-//!  burst: ten thousand requests ─► the memory of jit-notify when the last one has arrived
+//!  burst: ten thousand requests by 64 people ─► each arrives, and the memory of jit-notify when the last one has
 //!  hang:  renewals by 64 clients, in turns with a receiver that never answers, and without jit-notify
 //! ```
 //! The receiver runs in this process.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -20,13 +22,19 @@ use crate::client::jit_login;
 use crate::daemon::Daemon;
 use crate::load::{Requests, connect, load, median};
 use crate::plane::Plane;
-use crate::process::Running;
+use crate::process::{Running, run};
 use crate::receiver::{How, Receiver};
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
 
 const NAMESPACE: &str = "notify";
 const CLIENTS: usize = 64;
+
+/// What a receiver is told of a request.
+const REQUESTED: &str = "grant.requested";
+
+/// A channel with so many facts reads no more of them (`ROOM` in the feeds of jit-notify).
+const FULL: u64 = 1024;
 
 /// How long anything may take to arrive before the run is given up.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
@@ -37,11 +45,19 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let config = folder.join("config.yaml");
     let mut written: Value = serde_json::from_slice(&fs::read(&config)?)?;
     written["notify"] = json!("root");
+    let crowd =
+        (0..CLIENTS).map(|number| json!({ "name": format!("p{number}"), "uids": [uid(number)], "groups": ["oncall"] }));
+    written["people"].as_array_mut().ok_or("the configuration has no people")?.extend(crowd);
     fs::write(&config, written.to_string())?;
     daemon.start().await?;
     let rows = vec![one(&daemon, settings).await?, burst(&daemon, settings).await?, hanging(&daemon, settings).await?];
     daemon.stop()?;
     Ok(rows)
+}
+
+/// The uid of one of those who make requests at once; no account has it.
+fn uid(number: usize) -> u32 {
+    420_100 + u32::try_from(number).expect("there are few of them")
 }
 
 async fn one(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
@@ -54,9 +70,7 @@ async fn one(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
     for _ in 0..times {
         let begun = SystemTime::now();
         let id = daemon.request(&mut alice, NAMESPACE, "1h").await?.id;
-        let arrived = until("the request arrives", || {
-            receiver.got().iter().find(|got| got.grant() == id && got.kind() == "grant.requested").map(|got| got.at)
-        });
+        let arrived = until("the request arrives", || receiver.when(REQUESTED, &id));
         milliseconds.push(arrived.await?.duration_since(begun)?.as_secs_f64() * 1e3);
     }
     let slowest = milliseconds.iter().copied().fold(0.0, f64::max);
@@ -70,18 +84,39 @@ async fn burst(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
     let receiver = Receiver::taking();
     let notify = Notify::start(daemon, "burst", &receiver).await?;
     let requests = settings.shorter(10_000, 500);
-    progress(&format!("notify: {requests} requests at once"));
-    let mut alice = daemon.alice().connect().await?;
-    let begun = Instant::now();
-    for _ in 0..requests {
-        daemon.request(&mut alice, NAMESPACE, "1h").await?;
+    progress(&format!("notify: {requests} requests by {CLIENTS} people at once"));
+    // One after the other would take as long as the API server does, which is asked about each request several times; and the
+    // requests of one person wait for each other.
+    let (begun, next) = (Instant::now(), &Cell::new(0));
+    let mut clients = Vec::with_capacity(CLIENTS);
+    for number in 0..CLIENTS {
+        let mut person = daemon.caller(uid(number)).connect().await?;
+        clients.push(async move {
+            let mut made = Vec::new();
+            while next.replace(next.get() + 1) < requests {
+                made.push(daemon.request(&mut person, NAMESPACE, "1h").await?.id);
+            }
+            Ok::<_, Failure>(made)
+        });
     }
+    let made: BTreeSet<String> = futures::future::try_join_all(clients).await?.into_iter().flatten().collect();
     let requested = begun.elapsed();
-    until("all requests arrive", || (receiver.count() >= requests).then_some(())).await?;
+    progress(&format!("notify: requested after {:.1} s", requested.as_secs_f64()));
+    until("as many facts as requests arrive", || (receiver.count() >= made.len()).then_some(())).await?;
     let behind = begun.elapsed() - requested;
+    let told = || -> BTreeSet<String> {
+        let requests = receiver.got().into_iter().filter(|got| got.kind() == REQUESTED);
+        requests.map(|got| got.grant().to_owned()).collect()
+    };
+    until("each request arrives", || (told() == made).then_some(())).await?;
     let highest = notify.running.memory()?.highest;
-    Ok(Row::new(format!("memory of jit-notify, {requests} requests in a row"), number(highest, "MiB"))
-        .against(format!("all told {:.1} s after the last", behind.as_secs_f64()))
+    Ok(Row::new(format!("memory of jit-notify, {} requests at once", made.len()), number(highest, "MiB"))
+        .against(format!(
+            "{} told, the last {:.1} s after the burst of {:.0} s",
+            receiver.count(),
+            behind.as_secs_f64(),
+            requested.as_secs_f64()
+        ))
         .at_most(highest, 64.0, "MiB"))
 }
 
@@ -101,6 +136,14 @@ async fn hanging(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
     for _ in 0..rounds {
         without.push(load(connect(&daemon.alice(), CLIENTS).await?, &requests, time).await?.rate());
         let notify = Notify::start(daemon, "hang", &receiver).await?;
+        // As it is for all but the first second of an outage.
+        let begun = Instant::now();
+        while notify.waiting()? < FULL {
+            load(connect(&daemon.alice(), CLIENTS).await?, &requests, Duration::from_millis(250)).await?;
+            if begun.elapsed() > ARRIVES_WITHIN {
+                return Err("jit-notify reads more than it has room for, or less than it could".into());
+            }
+        }
         with.push(load(connect(&daemon.alice(), CLIENTS).await?, &requests, time).await?.rate());
         notify.running.stop()?;
     }
@@ -113,6 +156,7 @@ async fn hanging(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
 /// The built jit-notify with one webhook, which reads what the daemon says.
 struct Notify {
     running: Running,
+    config: PathBuf,
 }
 
 impl Notify {
@@ -130,16 +174,27 @@ impl Notify {
             "channels": [{ "name": "bench", "webhook": webhook }],
         });
         fs::write(folder.join("config.yaml"), config.to_string())?;
-        let mut serve = Command::new(jit_login()?.with_file_name("jit-notify"));
-        serve.arg("--config").arg(folder.join("config.yaml")).arg("serve");
-        let log: PathBuf = folder.join("log");
-        let running = Running::start("jit-notify", &mut serve, &log)?;
+        let config = folder.join("config.yaml");
+        let log = folder.join("log");
+        let running = Running::start("jit-notify", command(&config)?.arg("serve"), &log)?;
         until("jit-notify reads what jitd says", || {
             fs::read_to_string(&log).is_ok_and(|log| log.contains("reading what jitd says")).then_some(())
         })
         .await?;
-        Ok(Self { running })
+        Ok(Self { running, config })
     }
+
+    /// How many facts it has read that the receiver did not take.
+    fn waiting(&self) -> Result<u64, Failure> {
+        let said: Value = serde_json::from_str(&run(command(&self.config)?.args(["status", "--json"]))?)?;
+        Ok(said[0]["waiting"].as_u64().ok_or("jit-notify does not say how many facts wait")?)
+    }
+}
+
+fn command(config: &Path) -> Result<Command, Failure> {
+    let mut command = Command::new(jit_login()?.with_file_name("jit-notify"));
+    command.arg("--config").arg(config);
+    Ok(command)
 }
 
 fn secret(path: &Path, text: &str) -> Result<(), Failure> {

@@ -104,6 +104,12 @@ impl Receiver {
         self.got.lock().unwrap().clone()
     }
 
+    /// When a fact of this kind about this grant arrived. It copies nothing, so it may be called often.
+    pub(crate) fn when(&self, kind: &str, grant: &str) -> Option<SystemTime> {
+        let got = self.got.lock().unwrap();
+        got.iter().rev().find(|got| got.grant() == grant && got.kind() == kind).map(|got| got.at)
+    }
+
     /// How many arrived so far.
     pub(crate) fn count(&self) -> usize {
         self.got.lock().unwrap().len()
