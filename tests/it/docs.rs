@@ -83,6 +83,17 @@ fn every_page_is_in_the_index() {
     assert_eq!(there, indexed);
 }
 
+/// Who maintains this is written in the manifest of the workspace, from which the packages have it, and nowhere else but where
+/// a vulnerability is reported.
+#[test]
+fn the_security_policy_names_the_maintainers_of_the_packages() {
+    let manifest = read(Path::new("Cargo.toml"));
+    let (_, authors) = manifest.split_once("\nauthors = [\"").unwrap();
+    let (_, address) = authors.split_once('\"').unwrap().0.split_once('<').unwrap();
+    assert_eq!(manifest.matches(address).count(), 1, "{address}");
+    assert!(read(Path::new("SECURITY.md")).contains(&format!("Write to <{address},")), "<{address}");
+}
+
 #[test]
 fn every_link_has_a_page_and_a_heading() {
     let pages: Vec<PathBuf> = ["", "docs", "docs/runbooks"].into_iter().flat_map(pages).collect();

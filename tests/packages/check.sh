@@ -28,6 +28,7 @@ main() {
     check "scriptlets" shellcheck packaging/rpm/*.sh
     check "AppArmor profile" apparmor_parser --skip-kernel-load --skip-cache --quiet --warn=all packaging/apparmor/jitd
     check "alerts" alerts
+    check "built twice, the same bytes" twice "$deb" "$rpm"
     check "installed, upgraded, removed, purged" lifecycle "$deb"
     ((faults == 0))
 }
@@ -57,6 +58,14 @@ same() {
 listed_deb() { awk '!/\/$/ { sub(/^\./, "", $6); print $1, $2, $6, $7, $8 }' | sed 's/ *$//' | sort -k3; }
 listed_rpm() { awk '{ print $1, $3 "/" $4, $9, $10, $11 }' | sed 's/ *$//' | sort -k3; }
 conffiles() { dpkg-deb --info "$1" conffiles | sed 's/^/conffile /'; }
+
+# twice PACKAGE...: packs the same binaries once more, by another person in another time zone.
+twice() {
+    local sums
+    sums=$(sha256sum "$@")
+    (umask 077 && TZ=Pacific/Auckland LC_ALL=C.UTF-8 packaging/build.sh >/dev/null)
+    sha256sum --check --quiet <<<"$sums"
+}
 
 alerts() {
     local promtool
