@@ -248,7 +248,7 @@ pub(crate) fn the_rpm_brings_the_same_service(bastion: &mut Bastion) {
     machine.root("test -e /etc/jitd/policy.yaml");
 }
 
-const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet";
+pub(crate) const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet";
 
 #[track_caller]
 fn apt(machine: &Machine, what: &str) {

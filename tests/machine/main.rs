@@ -6,7 +6,8 @@
 //!  this process ─┬─ boot.sh ─► the machine: systemd, sshd, jitd from the package, alice, bob, carol, dave, erin
 //!                └─ launch ──► kube-apiserver on 127.0.0.1, which is the machine's loopback too
 //! ```
-//! The scenarios are one story in a fixed order, so the first one that fails ends it. Each prints a line with its time.
+//! The tutorial has a machine and a cluster of its own. The other scenarios are one story in a fixed order. The first one that
+//! fails ends all. Each prints a line with its time.
 //! Everything that was started ends with this process, however it ends.
 
 #![allow(
@@ -32,6 +33,7 @@ mod operations;
 mod plane;
 mod power;
 mod sessions;
+mod tutorial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ type Scenario = (&'static str, fn(&mut Bastion));
 macro_rules! scenarios {
     ($($module:ident::$name:ident,)+) => { &[$((stringify!($name), $module::$name)),+] };
 }
+
+const TUTORIAL: &[Scenario] = scenarios![tutorial::a_newcomer_follows_the_tutorial,];
 
 const STORY: &[Scenario] = scenarios![
     install::nothing_runs_before_init,
@@ -90,40 +94,50 @@ const UPGRADE: &[Scenario] = scenarios![
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let (story, packages) = match arguments.as_slice() {
-        [deb, rpm] => (STORY, [deb, deb, rpm]),
-        [deb, rpm, earlier] => (UPGRADE, [earlier, deb, rpm]),
+    let (stories, packages) = match arguments.as_slice() {
+        [deb, rpm] => (&[TUTORIAL, STORY][..], [deb, deb, rpm]),
+        [deb, rpm, earlier] => (&[UPGRADE][..], [earlier, deb, rpm]),
         _ => {
             eprintln!("bastion: not two packages, nor these and an earlier one; hint: `make bastion`");
             return ExitCode::from(2);
         }
     };
     if let Some(why) = impossible() {
-        let names: Vec<String> = story.iter().map(|(name, _)| words(name)).collect();
+        let names: Vec<String> = stories.concat().iter().map(|(name, _)| words(name)).collect();
         println!("bastion: not tested, for {why}: {}", names.join("; "));
         // In CI, a skipped test is a failure.
         return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    let mut bastion = Bastion::new(packages.map(Clone::clone));
-    let mut passed = 0;
-    for (name, scenario) in story {
-        let begin = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| scenario(&mut bastion)));
-        let took = begin.elapsed().as_secs_f32();
-        if done.is_err() {
+    let mut left = stories.concat();
+    let all = left.len();
+    for story in stories {
+        let mut bastion = Bastion::new(packages.map(Clone::clone));
+        for (name, scenario) in *story {
+            left.remove(0);
+            if !holds(name, *scenario, &mut bastion) {
+                left.iter().for_each(|(name, _)| println!("not run: {}", words(name)));
+                println!("{} passed, 1 failed", all - left.len() - 1);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{all} passed, 0 failed");
+    ExitCode::SUCCESS
+}
+
+/// Plays a scenario, and says how it went.
+fn holds(name: &str, scenario: fn(&mut Bastion), bastion: &mut Bastion) -> bool {
+    let begin = Instant::now();
+    let done = catch_unwind(AssertUnwindSafe(|| scenario(bastion)));
+    let took = begin.elapsed().as_secs_f32();
+    match done {
+        Ok(()) => println!("ok     {} ({took:.1} s)", words(name)),
+        Err(_) => {
             eprintln!("---- journal of the daemon\n{}", bastion.machine.journal());
             println!("FAILED {} ({took:.1} s)", words(name));
-            for (name, _) in &story[passed + 1..] {
-                println!("not run: {}", words(name));
-            }
-            println!("{passed} passed, 1 failed");
-            return ExitCode::FAILURE;
         }
-        println!("ok     {} ({took:.1} s)", words(name));
-        passed += 1;
     }
-    println!("{passed} passed, 0 failed");
-    ExitCode::SUCCESS
+    done.is_ok()
 }
 
 /// Why no machine can be booted here; none if one can.
