@@ -54,7 +54,8 @@ impl Session {
     #[must_use]
     pub fn view(&self) -> SessionView {
         let ProviderLogin { issuer, subject, .. } = self.login.clone();
-        SessionView { name: self.known_as.clone(), issuer, subject, until: self.until }
+        let (name, groups) = (self.known_as.clone(), self.groups.clone());
+        SessionView { name, issuer, subject, groups, until: self.until }
     }
 }
 

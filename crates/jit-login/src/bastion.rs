@@ -5,8 +5,8 @@
 //!  sessions:  ${XDG_STATE_HOME:-~/.local/state}/jit-login/session-<bastion>.{key,json}     0600
 //! ```
 //! A session that is over is renewed with the refresh token, by one process at a time: a provider that sees one refresh token
-//! twice takes it for stolen, and logs the person out. Nothing here opens a browser. `login` writes these files, and `daemon`
-//! connects with them.
+//! twice takes it for stolen, and logs the person out. A renewal that says less than the login did, who it is or the groups,
+//! is none: the person logs in again. Nothing here opens a browser. `login` writes these files, and `daemon` connects with them.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 use crate::folder::{Folder, Lock};
 use crate::front;
-use crate::oidc::{Provider, Tokens};
+use crate::oidc::{Provider, Refreshed, Tokens};
 use crate::text::program;
 
 /// `config.yaml`.
@@ -73,12 +73,15 @@ pub(crate) struct Kept {
     /// Gets another ID token; absent if the provider gave none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refresh_token: Option<String>,
+    /// Whether the person was in groups when they logged in.
+    #[serde(default)]
+    pub(crate) in_groups: bool,
 }
 
 const FILE: &str = "config.yaml";
 
-/// How long another process may take to renew the session.
-const RENEWED_WITHIN: Duration = Duration::from_secs(8);
+/// How long another process may take to renew the session; it gives the provider 20 s for an answer.
+const RENEWED_WITHIN: Duration = Duration::from_secs(25);
 
 impl Bastions {
     /// Reads the file; there is none before the first login.
@@ -167,6 +170,8 @@ impl Bastion {
     /// Keeps a session.
     pub(crate) fn keep(&self, key: &KeyPair, kept: &Kept) -> Result<(), Failure> {
         let folder = Folder::lasting()?;
+        // A renewal of the session before would replace the tokens of this one.
+        let _lock = self.lock(&folder)?;
         self.keep_tokens(&folder, kept)?;
         folder.write(&format!("{}.key", self.files()), &Zeroizing::new(key.serialize_pem()))
     }
@@ -234,31 +239,53 @@ impl Bastion {
         self.connect_with(&self.key()?).await
     }
 
-    fn lock(&self, folder: &Folder) -> Result<Lock, Failure> {
-        let locked = folder.lock(&format!("{}.lock", self.files()), Instant::now() + RENEWED_WITHIN)?;
-        locked.ok_or_else(|| Failure::own("another process is renewing the session, but does not finish", "try again"))
-    }
-
     /// Logs in with the refresh token.
     async fn refresh(&self, folder: &Folder) -> Result<SessionView, Failure> {
-        let kept = self.kept()?.ok_or_else(|| self.no_session())?;
-        let Some(refresh_token) = &kept.refresh_token else { return Err(self.no_session()) };
+        let mut kept = self.kept()?.ok_or_else(|| self.no_session())?;
+        let Some(refresh_token) = kept.refresh_token.take() else { return Err(self.no_session()) };
         let provider = Provider::discover(&kept.issuer).await?;
-        let Tokens { id_token, refresh_token: next } = provider.refresh(&kept.client_id, refresh_token).await?;
+        let Tokens { id_token, refresh_token: next } = match provider.refresh(&kept.client_id, &refresh_token).await? {
+            Refreshed::Tokens(tokens) => tokens,
+            Refreshed::Over(why) => return self.is_not_renewed(folder, &kept, &why),
+        };
+        let Some(id_token) = id_token else {
+            let why = "the identity provider renewed the login without saying whose it is";
+            return self.is_not_renewed(folder, &kept, why);
+        };
         // The old one may be worth nothing now, so the new one is kept before anything else.
-        let next = next.or_else(|| kept.refresh_token.clone());
-        self.keep_tokens(folder, &Kept { refresh_token: next, ..kept })?;
-        let id_token = id_token
-            .ok_or_else(|| Failure::own("the provider renewed the login without saying who it is", again(&self.url)))?;
+        let renewed = Kept { refresh_token: next.or(Some(refresh_token)), ..kept };
+        self.keep_tokens(folder, &renewed)?;
         let mut client = self.connect_with(&self.key()?).await?;
-        Ok(client.log_in(id_token).await?)
+        let session = client.log_in(id_token).await?;
+        if renewed.in_groups && session.groups.is_empty() {
+            client.log_out().await?;
+            let why = "the identity provider renewed the login without groups, and there were some";
+            return self.is_not_renewed(folder, &Kept { refresh_token: None, ..renewed }, why);
+        }
+        Ok(session)
+    }
+
+    /// Keeps the session without a refresh token, so that nobody asks the provider in vain until there is a new login.
+    fn is_not_renewed(&self, folder: &Folder, kept: &Kept, why: &str) -> Result<SessionView, Failure> {
+        self.keep_tokens(folder, kept)?;
+        Err(self.required(why.to_owned()))
+    }
+
+    /// The right to change what is kept of the session, until the result is dropped: two processes that use one refresh
+    /// token end the login at the provider.
+    pub(crate) fn lock(&self, folder: &Folder) -> Result<Lock, Failure> {
+        let deadline = Instant::now() + RENEWED_WITHIN;
+        let lock = folder.lock(&format!("{}.lock", self.files()), deadline)?;
+        lock.ok_or_else(|| Failure::own("another process is renewing the session, but does not finish", "try again"))
     }
 
     fn no_session(&self) -> Failure {
-        Failure::Client(ClientError::Problem(
-            Problem::new(ErrorCode::SessionRequired, format!("there is no session at {}", self.url))
-                .hint(again(&self.url)),
-        ))
+        self.required(format!("there is no session at {}", self.url))
+    }
+
+    fn required(&self, why: String) -> Failure {
+        let problem = Problem::new(ErrorCode::SessionRequired, why).hint(again(&self.url));
+        Failure::Client(ClientError::Problem(problem))
     }
 }
 

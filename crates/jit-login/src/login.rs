@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 
 use crate::bastion::{Bastion, Bastions, Flow, Kept, is_url};
 use crate::failure::Failure;
+use crate::folder::Folder;
 use crate::front::spki;
-use crate::loopback::Awaited;
+use crate::loopback::{Awaited, Browser};
 use crate::oidc::{Provider, Tokens, challenge, random};
 use crate::output::{Format, say, show};
 use crate::text::{program, safe, safe_name, until};
@@ -66,19 +67,46 @@ pub(crate) async fn log_in(arguments: LogIn, format: Format) -> Result<(), Failu
     if let (Flow::Device, Some(client)) = (flow, view.device_client_id.take()) {
         view.client_id = client;
     }
-    let tokens = match flow {
-        Flow::Device => by_device(&provider, &view, &nonce).await?,
-        Flow::Browser => by_browser(&provider, &view, &nonce, &arguments).await?,
+    let session = match flow {
+        Flow::Device => {
+            let tokens = by_device(&provider, &view, &nonce).await?;
+            open_session(&bastion, &key, view, tokens).await?
+        }
+        Flow::Browser => {
+            let login = begin(&provider, &view, &nonce, &arguments).await?;
+            let (code, browser) = login.code(&provider, &arguments).await?;
+            let opened = async {
+                let Begun { verifier, redirect, .. } = &login;
+                let tokens = provider.redeem(&view.client_id, &code, verifier, redirect).await?;
+                open_session(&bastion, &key, view, tokens).await
+            };
+            let opened = opened.await;
+            if let Some(browser) = browser {
+                browser.tell(opened.is_ok()).await;
+            }
+            opened?
+        }
     };
-    let Tokens { id_token, refresh_token } = tokens;
-    let id_token =
-        id_token.ok_or_else(|| Failure::own("the provider gave no ID token", "the scopes must contain `openid`"))?;
-    let session = bastion.connect_with(&key).await?.log_in(id_token).await?;
-    bastion.keep(&key, &Kept { issuer: view.issuer, client_id: view.client_id, refresh_token })?;
     let bastion = Bastion { flow: Some(flow), ..bastion };
     bastions.set(bastion.clone());
     bastions.write()?;
     told(&session, &bastion, format)
+}
+
+/// Opens a session with the tokens of a login, and keeps it.
+async fn open_session(
+    bastion: &Bastion,
+    key: &KeyPair,
+    view: ProviderView,
+    tokens: Tokens,
+) -> Result<SessionView, Failure> {
+    let Tokens { id_token, refresh_token } = tokens;
+    let id_token =
+        id_token.ok_or_else(|| Failure::own("the provider gave no ID token", "the scopes must contain `openid`"))?;
+    let session = bastion.connect_with(key).await?.log_in(id_token).await?;
+    let ProviderView { issuer, client_id, .. } = view;
+    bastion.keep(key, &Kept { issuer, client_id, refresh_token, in_groups: !session.groups.is_empty() })?;
+    Ok(session)
 }
 
 fn told(session: &SessionView, bastion: &Bastion, format: Format) -> Result<(), Failure> {
@@ -128,13 +156,19 @@ fn provider(mut providers: Vec<ProviderView>, wanted: Option<&str>) -> Result<Pr
     }
 }
 
-/// The code flow, with PKCE: the browser brings the code to a port of this host, or the person pastes the address.
-async fn by_browser(
-    provider: &Provider,
-    view: &ProviderView,
-    nonce: &str,
-    arguments: &LogIn,
-) -> Result<Tokens, Failure> {
+/// A login by the code flow, with PKCE: the browser brings the code to a port of this host, or the person pastes the address.
+struct Begun {
+    listener: TcpListener,
+    port: u16,
+    /// Where the person logs in.
+    address: String,
+    /// Where the browser is sent then.
+    redirect: String,
+    state: String,
+    verifier: String,
+}
+
+async fn begin(provider: &Provider, view: &ProviderView, nonce: &str, arguments: &LogIn) -> Result<Begun, Failure> {
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await.map_err(|error| {
         Failure::own(format!("cannot listen at port {} of 127.0.0.1: {error}", arguments.port), "choose another --port")
     })?;
@@ -154,21 +188,28 @@ async fn by_browser(
         // Who logs in again proves it again: an old login of the browser is not enough for a rule with `authTime`.
         ("max_age", "0"),
     ])?;
-    say(&format!("open this address in a browser:\n{}", safe(&address)));
-    if std::env::var_os("SSH_CONNECTION").is_some() {
-        say(&format!("if the browser is on another host, run there first: ssh -L {port}:127.0.0.1:{port} THIS-HOST"));
-    } else if !arguments.no_browser {
-        open(&address);
-    }
-    let awaited = Awaited { state: &state, issuer: &provider.issuer };
-    let code = tokio::select! {
-        code = awaited.code(&listener) => code?,
-        pasted = pasted() => awaited.pasted(&pasted)?,
-        () = tokio::time::sleep(IN_THE_BROWSER) => {
-            return Err(Failure::own("nobody logged in in time", "try again"));
+    Ok(Begun { listener, port, address, redirect, state, verifier })
+}
+
+impl Begun {
+    /// Asks the person to log in, and waits for the code; also the browser that brought it.
+    async fn code(&self, provider: &Provider, arguments: &LogIn) -> Result<(String, Option<Browser>), Failure> {
+        let (address, port) = (&self.address, self.port);
+        say(&format!("open this address in a browser:\n{}", safe(address)));
+        if std::env::var_os("SSH_CONNECTION").is_some() {
+            say(&format!(
+                "if the browser is on another host, run there first: ssh -L {port}:127.0.0.1:{port} THIS-HOST"
+            ));
+        } else if !arguments.no_browser {
+            open(address);
         }
-    };
-    provider.redeem(&view.client_id, &code, &verifier, &redirect).await
+        let awaited = Awaited { state: &self.state, issuer: &provider.issuer };
+        tokio::select! {
+            brought = awaited.code(&self.listener) => brought.map(|(code, browser)| (code, Some(browser))),
+            pasted = pasted() => Ok((awaited.pasted(&pasted)?, None)),
+            () = tokio::time::sleep(IN_THE_BROWSER) => Err(Failure::own("nobody logged in in time", "try again")),
+        }
+    }
 }
 
 /// The device flow.
@@ -216,6 +257,9 @@ pub(crate) async fn log_out(word: Option<&str>) -> Result<(), Failure> {
     let Some(bastion) = bastions.find(&word).cloned() else {
         return Err(Failure::usage(format!("`{word}` is not a bastion that this account knows"), ""));
     };
+    let folder = Folder::lasting()?;
+    // Nobody renews the session meanwhile, and leaves a refresh token that was not revoked.
+    let _lock = bastion.lock(&folder)?;
     let kept = bastion.kept()?;
     let ended = async {
         let mut client: Client = bastion.connect_with(&bastion.key()?).await?;
@@ -223,7 +267,7 @@ pub(crate) async fn log_out(word: Option<&str>) -> Result<(), Failure> {
     };
     let ended = ended.await;
     let revoked = match &kept {
-        Some(Kept { issuer, client_id, refresh_token: Some(token) }) => match Provider::discover(issuer).await {
+        Some(Kept { issuer, client_id, refresh_token: Some(token), .. }) => match Provider::discover(issuer).await {
             Ok(provider) => provider.revoke(client_id, token).await,
             Err(failure) => Err(failure),
         },

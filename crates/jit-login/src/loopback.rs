@@ -1,8 +1,9 @@
 //! The port at which a browser brings the code of a login (RFC 8252 section 7.3).
 //!
 //! Only what has our `state` and our provider's issuer ends the waiting: another program of this host, or a page that the
-//! browser shows, can send anything here, and changes nothing with it. `login` waits here, and pasted addresses are read by the
-//! same rules.
+//! browser shows, can send anything here, and changes nothing with it. The browser that brought the code is told whether the
+//! login succeeded, in fixed words: no page here contains anything that somebody sent. `login` waits here, and pasted addresses
+//! are read by the same rules.
 
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::oidc::shown;
 /// How long the head of a request may take, and how large it may be.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 const LARGEST_HEAD: usize = 16 * 1024;
+
+/// How long a browser may take to read its page.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the browser should bring.
 pub(crate) struct Awaited<'a> {
@@ -86,37 +90,63 @@ impl Awaited<'_> {
         }
     }
 
-    /// Waits for the browser.
-    pub(crate) async fn code(&self, listener: &TcpListener) -> Result<String, Failure> {
+    /// Waits for the browser. It waits in turn for [`Browser::tell`].
+    pub(crate) async fn code(&self, listener: &TcpListener) -> Result<(String, Browser), Failure> {
         loop {
             let accepted = listener.accept().await;
             let Ok((mut stream, _)) = accepted else { continue };
             let Ok(Some(target)) = timeout(HEAD_WITHIN, target(&mut stream)).await else { continue };
-            let brought = self.read(&target);
-            let (status, words) = match &brought {
-                Brought::Code(_) => ("200 OK", "You are logged in. You can close this page."),
-                Brought::Refused(_) => ("400 Bad Request", "The provider refused the login. The terminal says why."),
-                Brought::Nothing(why) => ("400 Bad Request", *why),
-            };
-            let answer = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-                 referrer-policy: no-referrer\r\nconnection: close\r\n\r\n{words}",
-                words.len()
-            );
-            // The browser may be gone; the code is here.
-            let _ = timeout(HEAD_WITHIN, async {
-                stream.write_all(answer.as_bytes()).await?;
-                stream.shutdown().await
-            })
-            .await;
-            match brought {
-                Brought::Code(code) => return Ok(code),
-                Brought::Refused(why) => return Err(refused(&why)),
-                Brought::Nothing(_) => {}
+            let browser = Browser(stream);
+            match self.read(&target) {
+                Brought::Code(code) => return Ok((code, browser)),
+                Brought::Refused(why) => {
+                    browser.tell(false).await;
+                    return Err(refused(&why));
+                }
+                Brought::Nothing(why) => {
+                    let sentence = format!("It is ignored: {why}.");
+                    browser.shows("400 Bad Request", "This is no login", &sentence).await;
+                }
             }
         }
     }
 }
+
+/// A browser that waits for its answer.
+pub(crate) struct Browser(TcpStream);
+
+impl Browser {
+    /// Says whether the login has succeeded.
+    pub(crate) async fn tell(self, succeeded: bool) {
+        if succeeded {
+            let sentence = "You can close this page. The terminal says as whom, where and until when.";
+            self.shows("200 OK", "You are logged in", sentence).await;
+        } else {
+            self.shows("400 Bad Request", "You are not logged in", "The terminal says why.").await;
+        }
+    }
+
+    /// Shows a page of fixed words. The browser may be gone, which changes nothing.
+    async fn shows(mut self, status: &str, heading: &str, sentence: &str) {
+        let page = PAGE.replace("HEADING", heading).replace("SENTENCE", sentence);
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\n\
+             content-security-policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+             cache-control: no-store\r\nreferrer-policy: no-referrer\r\nx-content-type-options: nosniff\r\n\
+             connection: close\r\n\r\n{page}",
+            page.len()
+        );
+        let _ = timeout(ANSWERED_WITHIN, async {
+            self.0.write_all(answer.as_bytes()).await?;
+            self.0.shutdown().await
+        })
+        .await;
+    }
+}
+
+/// It needs no other file, and no script.
+const PAGE: &str = include_str!("loopback.html");
 
 const NAMES: [&str; 5] = ["state", "iss", "code", "error", "error_description"];
 

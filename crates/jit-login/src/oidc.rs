@@ -63,6 +63,15 @@ pub(crate) struct Tokens {
     pub(crate) refresh_token: Option<String>,
 }
 
+/// What a refresh token brings.
+pub(crate) enum Refreshed {
+    /// Other tokens.
+    Tokens(Tokens),
+    /// Nothing any more: it has expired, was revoked or was used before (`invalid_grant`, RFC 6749 section 5.2). With a
+    /// sentence.
+    Over(String),
+}
+
 /// A login that is continued elsewhere.
 #[derive(Deserialize)]
 pub(crate) struct Device {
@@ -123,19 +132,27 @@ impl Provider {
         verifier: &str,
         redirect: &str,
     ) -> Result<Tokens, Failure> {
-        self.tokens(&[
+        let parameters = [
             ("grant_type", "authorization_code"),
             ("client_id", client),
             ("code", code),
             ("code_verifier", verifier),
             ("redirect_uri", redirect),
-        ])
-        .await
+        ];
+        let answered = self.answer(&self.endpoints.token_endpoint, &parameters).await;
+        answered.map_err(|(_, why)| failed(&self.issuer, &why))
     }
 
     /// Other tokens for a refresh token, which may be worth nothing afterwards.
-    pub(crate) async fn refresh(&self, client: &str, token: &str) -> Result<Tokens, Failure> {
-        self.tokens(&[("grant_type", "refresh_token"), ("client_id", client), ("refresh_token", token)]).await
+    pub(crate) async fn refresh(&self, client: &str, token: &str) -> Result<Refreshed, Failure> {
+        let parameters = [("grant_type", "refresh_token"), ("client_id", client), ("refresh_token", token)];
+        match self.answer(&self.endpoints.token_endpoint, &parameters).await {
+            Ok(tokens) => Ok(Refreshed::Tokens(tokens)),
+            Err((code, why)) if code == "invalid_grant" => {
+                Ok(Refreshed::Over(format!("the identity provider {}: {why}", self.issuer)))
+            }
+            Err((_, why)) => Err(failed(&self.issuer, &why)),
+        }
     }
 
     /// Begins a login that is continued elsewhere.
@@ -188,12 +205,12 @@ impl Provider {
         let Some(endpoint) = &self.endpoints.revocation_endpoint else { return Ok(()) };
         let parameters = [("client_id", client), ("token", token), ("token_type_hint", "refresh_token")];
         let sent = exchange(&self.outbound, Method::POST, endpoint, Some(form(&parameters))).await;
-        sent.map(drop).map_err(|why| failed(&self.issuer, &why))
-    }
-
-    async fn tokens(&self, parameters: &[(&str, &str)]) -> Result<Tokens, Failure> {
-        let answered = self.answer(&self.endpoints.token_endpoint, parameters).await;
-        answered.map_err(|(_, why)| failed(&self.issuer, &why))
+        match sent {
+            // Also for a token that was over before (RFC 7009 section 2.2).
+            Ok((status, _)) if status.is_success() => Ok(()),
+            Ok((status, _)) => Err(failed(&self.issuer, &format!("it answered {}", status.as_u16()))),
+            Err(why) => Err(failed(&self.issuer, &why)),
+        }
     }
 
     /// The answer to a form, or the code of the error and a sentence (RFC 6749 section 5.2).

@@ -142,6 +142,8 @@ pub struct SessionView {
     pub issuer: String,
     /// The person there.
     pub subject: String,
+    /// The groups that the rule of the provider maps the person's groups to.
+    pub groups: Vec<String>,
     /// When the person has to log in again.
     #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
