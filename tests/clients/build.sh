@@ -8,6 +8,7 @@
 #   tests/clients/build.sh page     Chromium, on a page of `jitd scan`; seconds (crates/jit-scan/tests/page.rs)
 #   tests/clients/build.sh cast     asciinema's own player in Chromium; seconds (tests/it/gateway_clients.rs)
 #   tests/clients/build.sh provider an identity provider, oidc-provider; seconds (tests/it/oidc.rs)
+#   tests/clients/build.sh browser  Chromium, for people who log in there; seconds (the same)
 #   tests/clients/build.sh issuer   the same, and who logs in at it; seconds (crates/jit-identity/tests/provider.rs)
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
@@ -20,8 +21,8 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm|webhooks|page|cast|provider|issuer)$ ]] ||
-        fail "no client \`$client\`" 'python, java, helm, webhooks, page, cast, provider or issuer'
+    [[ $client =~ ^(python|java|helm|webhooks|page|cast|provider|browser|issuer)$ ]] ||
+        fail "no client \`$client\`" 'python, java, helm, webhooks, page, cast, provider, browser or issuer'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -103,6 +104,10 @@ build_cast() { from_npm cast play.mjs; }
 has_provider() { has_page; }
 
 build_provider() { from_npm provider provider.mjs; }
+
+has_browser() { has_page; }
+
+build_browser() { from_npm browser browser.mjs; }
 
 has_issuer() { has_page; }
 

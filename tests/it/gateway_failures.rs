@@ -182,12 +182,18 @@ fn connections_outlive_the_api_server() {
 }
 
 /// The clock of the host, which a test can set, for the daemon and the gateway. The time that passes is not changed.
-struct Clock(std::path::PathBuf);
+pub(crate) struct Clock(std::path::PathBuf);
 
 impl Clock {
-    fn start(front: &mut Front<'_>) -> Self {
-        let clock = Self(front.bastion.dir.join("clock"));
+    /// A clock that is right, in a file of this folder.
+    pub(crate) fn right(folder: &std::path::Path) -> Self {
+        let clock = Self(folder.join("clock"));
         clock.is_off_by("+0");
+        clock
+    }
+
+    fn start(front: &mut Front<'_>) -> Self {
+        let clock = Self::right(&front.bastion.dir);
         front.kill();
         front.bastion.kill();
         front.bastion.serve_as(clock.under("jitd"));
@@ -195,14 +201,14 @@ impl Clock {
         clock
     }
 
-    fn is_off_by(&self, seconds: &str) {
+    pub(crate) fn is_off_by(&self, seconds: &str) {
         // Renamed, because it is read all the time.
         let new = self.0.with_extension("new");
         std::fs::write(&new, seconds).unwrap();
         std::fs::rename(&new, &self.0).unwrap();
     }
 
-    fn under(&self, program: &str) -> Command {
+    pub(crate) fn under(&self, program: &str) -> Command {
         // Where the distribution has the library is what faketime(1) knows; the program itself would be its child.
         let library = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output().unwrap();
         let mut command = Command::new(root().join("bin").join(program));

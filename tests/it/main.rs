@@ -69,6 +69,7 @@ mod plane;
 mod playback;
 mod plugin;
 mod policy;
+mod providers;
 mod reach;
 mod readings;
 mod readme;

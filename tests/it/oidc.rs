@@ -1,11 +1,12 @@
 //! People who work from elsewhere: a real identity provider, the real front end, the real daemon, and `jit-login` with a home
 //! of its own and no socket of the daemon.
 //!
-//! The provider is `oidc-provider` (`tests/clients/provider`); curl stands in the place of the browser.
+//! The provider is `oidc-provider` (`tests/clients/provider`); curl stands in the place of the browser. `providers.rs` and
+//! `keycloak.rs` have more of it.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -16,25 +17,28 @@ use rcgen::{
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, path, repository, text};
-use crate::plane::{Plane, root, until, until_within};
+use crate::gateway_failures::Clock;
+use crate::plane::{Plane, root, scratch, until_within};
+use crate::providers::{Provider, Relay};
 
 /// Accounts on laptops.
-const FRIEDA: Person = Person { name: "frieda", uid: 430_001 };
-const GRETA: Person = Person { name: "greta", uid: 430_002 };
+pub(crate) const FRIEDA: Person = Person { name: "frieda", uid: 430_001 };
+pub(crate) const GRETA: Person = Person { name: "greta", uid: 430_002 };
 const ALICES_LAPTOP: Person = Person { name: "alice", uid: 430_003 };
 
 /// A bastion, its front end and a provider.
-struct Elsewhere {
-    bastion: Bastion<'static>,
-    provider: Child,
+pub(crate) struct Elsewhere {
+    pub(crate) bastion: Bastion<'static>,
+    pub(crate) provider: Box<dyn Provider>,
     frontend: Option<Child>,
-    provider_port: u16,
+    /// The clock of the front end, if it is not the host's.
+    pub(crate) clock: Option<Clock>,
     port: u16,
 }
 
 /// A port that no test and no connection has: below those that the kernel gives to connections, of which this file has
 /// thousands (ip(7), `ip_local_port_range`).
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     loop {
@@ -52,8 +56,17 @@ impl Elsewhere {
 
     /// For certificates, an ID token may be so old; `change` may change the bastion before it serves.
     fn with(fresh: &str, change: impl FnOnce(&Bastion<'_>)) -> Self {
-        let (provider_port, port) = (free_port(), free_port());
-        let issuer = format!("https://127.0.0.1:{provider_port}");
+        Self::made(Box::new(Certified::start()), &json!({}), fresh, change)
+    }
+
+    /// With this provider, and with more of its rule.
+    pub(crate) fn at(provider: Box<dyn Provider>, rule: &Value) -> Self {
+        Self::made(provider, rule, "10m", |_| {})
+    }
+
+    fn made(provider: Box<dyn Provider>, rule: &Value, fresh: &str, change: impl FnOnce(&Bastion<'_>)) -> Self {
+        let port = free_port();
+        let issuer = provider.issuer();
         let groups = "[payments-oncall, payments-leads]";
         let config = format!("providers: [{{issuer: \"{issuer}\", groups: {groups}, fresh: {fresh}}}]\n");
         let mut bastion = Bastion::prepared(Plane::shared(), Options { config, ..Options::default() });
@@ -61,10 +74,9 @@ impl Elsewhere {
         bastion.rewrite_config("name: alice, uids", &alice);
         change(&bastion);
         bastion.serve();
-        let provider = provide(&bastion, provider_port);
-        let config = json!({
+        let mut config = json!({
             "listen": format!("127.0.0.1:{port}"), "server": format!("https://127.0.0.1:{port}"),
-            "daemon": "run/frontend.sock", "state": "frontend", "scopes": ["openid", "profile", "groups"],
+            "daemon": "run/frontend.sock", "state": "frontend", "scopes": provider.scopes(),
             "providers": [{
                 "name": "corp", "issuer": issuer, "audience": "jit-login",
                 "nonce": "optional", "deviceCode": "without-nonce",
@@ -74,8 +86,11 @@ impl Elsewhere {
                 } },
             }],
         });
+        for (key, value) in rule.as_object().unwrap() {
+            config["providers"][0][key] = value.clone();
+        }
         std::fs::write(bastion.dir.join("frontend.yaml"), config.to_string()).unwrap();
-        let mut elsewhere = Self { bastion, provider, frontend: None, provider_port, port };
+        let mut elsewhere = Self { bastion, provider, frontend: None, clock: None, port };
         elsewhere.serve();
         elsewhere
     }
@@ -83,23 +98,23 @@ impl Elsewhere {
     fn serve(&mut self) {
         let log = self.bastion.dir.join("frontend.log");
         let file = std::fs::File::create(&log).unwrap();
-        let mut frontend = Command::new(root().join("bin/jit-frontend"));
+        let program = || Command::new(root().join("bin/jit-frontend"));
+        let mut frontend = self.clock.as_ref().map_or_else(program, |clock| clock.under("jit-frontend"));
         frontend.arg("serve").arg("--config").arg(self.bastion.dir.join("frontend.yaml"));
-        frontend.env("SSL_CERT_FILE", self.authority()).env_remove("NOTIFY_SOCKET");
+        frontend.env("SSL_CERT_FILE", self.provider.authority()).env_remove("NOTIFY_SOCKET");
         self.frontend = Some(frontend.stdin(Stdio::null()).stderr(file).spawn().unwrap());
-        until("the front end serves", || std::fs::read_to_string(&log).unwrap().contains(": ready ").then_some(()));
+        let served = Duration::from_secs(60);
+        until_within(served, "the front end serves", || {
+            std::fs::read_to_string(&log).unwrap().contains(": ready ").then_some(())
+        });
     }
 
-    fn restart(&mut self) {
+    /// Its sessions are gone then.
+    pub(crate) fn restart(&mut self) {
         let mut frontend = self.frontend.take().unwrap();
         frontend.kill().unwrap();
         frontend.wait().unwrap();
         self.serve();
-    }
-
-    /// The authority of the provider's certificate.
-    fn authority(&self) -> PathBuf {
-        self.bastion.dir.join("provider-root.crt")
     }
 
     fn server(&self) -> String {
@@ -107,7 +122,7 @@ impl Elsewhere {
     }
 
     /// What `jit-frontend invite` prints, as the words after `jit-login`.
-    fn invitation(&self) -> Vec<String> {
+    pub(crate) fn invitation(&self) -> Vec<String> {
         let mut invite = Command::new(root().join("bin/jit-frontend"));
         let printed =
             invite.arg("invite").arg("--config").arg(self.bastion.dir.join("frontend.yaml")).output().unwrap();
@@ -116,46 +131,53 @@ impl Elsewhere {
     }
 
     /// `jit-login` on the laptop of this person.
-    fn laptop(&self, person: Person) -> Command {
+    pub(crate) fn laptop(&self, person: Person) -> Command {
         let mut command = self.bastion.login_command(person, "jit-login");
-        command.env_remove("JITD_SOCKET").env("SSL_CERT_FILE", self.authority());
+        command.env_remove("JITD_SOCKET").env("SSL_CERT_FILE", self.provider.authority());
         command
     }
 
-    fn run(&self, person: Person, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, person: Person, words: &[&str]) -> Output {
         self.laptop(person).args(words).output().unwrap()
     }
 
     /// What a command prints that succeeds.
     #[track_caller]
-    fn said(&self, person: Person, words: &[&str]) -> String {
+    pub(crate) fn said(&self, person: Person, words: &[&str]) -> String {
         let done = self.run(person, words);
         assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
         text(&done.stdout).trim().to_owned()
     }
 
     /// Logs this person in, with the browser that they have.
-    fn log_in(&self, person: Person) {
-        let mut login = self.laptop(person);
-        let mut login = Waiting(
-            login
-                .args(self.invitation())
-                .args(["--no-browser", "-o", "json"])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap(),
-        );
-        let mut lines = BufReader::new(login.0.stderr.take().unwrap()).lines();
-        let begins = format!("https://127.0.0.1:{}/", self.provider_port);
-        let address = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with(&begins)).expect("an address");
-        self.browse(&address, person.name);
-        let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        assert!(login.0.wait().unwrap().success(), "{rest:?}");
-        let session = std::io::read_to_string(login.0.stdout.take().unwrap()).unwrap();
-        crate::schemas::fits("login", &serde_json::from_str(&session).unwrap());
+    #[track_caller]
+    pub(crate) fn log_in(&self, person: Person) {
+        let browse = |address: &str| {
+            let done = self.provider.browse(address, person.name);
+            assert!(done.contains("You are logged in"), "{done}");
+        };
+        let (succeeded, said) = self.tries(person, &["--no-browser"], browse);
+        assert!(succeeded, "{said}");
     }
 
+    /// Whether a login succeeds that uses a browser like this, and what it says then.
+    pub(crate) fn tries(&self, person: Person, words: &[&str], browse: impl FnOnce(&str)) -> (bool, String) {
+        let mut login = self.laptop(person);
+        login.args(self.invitation()).args(["-o", "json"]).args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut login = Waiting(login.spawn().unwrap());
+        let mut lines = BufReader::new(login.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let begins = self.provider.issuer();
+        let is_address = |word: &&str| word.starts_with(&begins);
+        let address = lines.by_ref().find_map(|line| line.split(' ').find(is_address).map(str::to_owned));
+        browse(&address.expect("an address"));
+        let rest: Vec<String> = lines.collect();
+        let succeeded = login.0.wait().unwrap().success();
+        if succeeded {
+            let session = std::io::read_to_string(login.0.stdout.take().unwrap()).unwrap();
+            crate::schemas::fits("login", &serde_json::from_str(&session).unwrap());
+        }
+        (succeeded, rest.join("\n"))
+    }
     /// Logs this person in by a code that they enter in a browser elsewhere.
     fn log_in_by_device(&self, person: Person) {
         let mut login = self.laptop(person);
@@ -169,64 +191,130 @@ impl Elsewhere {
             let rest = page.split("name=\"xsrf\" value=\"").nth(1).unwrap_or_else(|| panic!("no form: {page}"));
             rest.split('"').next().unwrap().to_owned()
         };
-        let (form, _) = self.page(person.name, address, None);
+        let jar = self.bastion.dir.join("cookies");
+        let page = |address: &str, form: Option<&str>| page(&jar, &self.provider.authority(), address, form);
+        let (form, _) = page(address, None);
         let place = address.split('?').next().unwrap();
         let fields = format!("xsrf={}&user_code={code}", hidden(&form));
-        let (confirm, _) = self.page(person.name, place, Some(&fields));
+        let (confirm, _) = page(place, Some(&fields));
         let fields = format!("xsrf={}&user_code={code}&confirm=yes", hidden(&confirm));
-        let (login_page, at) = self.page(person.name, place, Some(&fields));
+        let (login_page, at) = page(place, Some(&fields));
         assert!(login_page.contains("login"), "{login_page}");
-        let (consent, at) = self.page(person.name, &at, Some(&format!("as={}", person.name)));
+        let (consent, at) = page(&at, Some(&format!("as={}", person.name)));
         assert!(consent.contains("consent"), "{consent}");
-        self.page(person.name, &at, Some("yes=1"));
+        page(&at, Some("yes=1"));
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert!(login.0.wait().unwrap().success(), "{rest:?}");
     }
+}
 
-    /// What a person does in the browser: the name, then the consent. Each answer leads on, at last to `jit-login`.
-    fn browse(&self, address: &str, name: &str) {
-        let (login, at) = self.page(name, address, None);
-        assert!(login.contains("login"), "{login}");
-        let (consent, at) = self.page(name, &at, Some(&format!("as={name}")));
-        // Who has consented before is not asked again.
-        let (done, at) = if consent.contains("consent") { self.page(name, &at, Some("yes=1")) } else { (consent, at) };
-        assert!(done.contains("You are logged in"), "{at}: {done}");
+/// `oidc-provider`, with a certificate of an authority of its own.
+pub(crate) struct Certified {
+    process: Child,
+    folder: PathBuf,
+    relay: Relay,
+}
+
+impl Certified {
+    pub(crate) fn start() -> Self {
+        let (folder, port) = (scratch("provider"), free_port());
+        let relay = Relay::to(port);
+        let (certificate, key) = certify(&folder);
+        let built = Command::new(repository().join("tests/clients/build.sh")).arg("provider").output().unwrap();
+        assert!(built.status.success(), "{}", text(&built.stderr));
+        let log = folder.join("provider.log");
+        let process = Command::new(PathBuf::from(text(&built.stdout).trim()).join("run"))
+            .args([port.to_string(), relay.address()])
+            .args([certificate, key])
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&log).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Self { process, folder, relay };
+        until_within(Duration::from_secs(60), "the provider serves", || {
+            std::fs::read_to_string(&log).unwrap().lines().any(|line| line == "ready").then_some(())
+        });
+        started
     }
 
-    /// One page, where a browser ends up that keeps the person's cookies, and its address.
-    fn page(&self, name: &str, address: &str, form: Option<&str>) -> (String, String) {
-        let jar = self.bastion.dir.join(format!("{name}.cookies"));
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--location", "--max-time", "60", "--output", "-"])
-            .args(["--write-out", "\n%{url_effective}", "--cookie-jar"])
-            .arg(&jar)
-            .arg("--cookie")
-            .arg(&jar)
-            .arg("--cacert")
-            .arg(self.authority());
-        if let Some(form) = form {
-            curl.args(["--data", form]);
+    pub(crate) fn control(&self, words: &str) {
+        let address = format!("{}/control/{words}", self.issuer());
+        let done =
+            Command::new("curl").args(["--silent", "--cacert"]).arg(self.authority()).arg(address).output().unwrap();
+        assert_eq!(text(&done.stdout), "ok");
+    }
+}
+
+impl Provider for Certified {
+    fn issuer(&self) -> String {
+        self.relay.address()
+    }
+
+    fn authority(&self) -> PathBuf {
+        self.folder.join("root.crt")
+    }
+
+    fn scopes(&self) -> &'static [&'static str] {
+        &["openid", "profile", "groups"]
+    }
+
+    fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    /// With curl: the name, then the consent. Each answer leads on, at last to `jit-login`.
+    fn browse(&self, address: &str, name: &str) -> String {
+        let page = |address: &str, form: Option<&str>| page(&self.folder.join(name), &self.authority(), address, form);
+        let (mut shown, mut at) = page(address, None);
+        // Somebody who has logged in before is not asked again.
+        for (asked, form) in [("login", format!("as={name}")), ("consent", "yes=1".to_owned())] {
+            if shown.contains(&format!("<button>{asked}")) {
+                (shown, at) = page(&at, Some(&form));
+            }
         }
-        let shown = curl.arg(address).output().unwrap();
-        assert!(shown.status.success(), "{}", text(&shown.stderr));
-        let shown = text(&shown.stdout);
-        let (page, at) = shown.rsplit_once('\n').unwrap();
-        (page.to_owned(), at.to_owned())
+        shown
     }
 
-    /// Puts somebody into other groups at the provider.
     fn regroup(&self, who: &str, groups: &[&str]) {
         let groups: String = groups.iter().map(|group| format!("&group={group}")).collect();
         self.control(&format!("groups?who={who}{groups}"));
     }
 
-    /// Changes something at the provider.
-    fn control(&self, what: &str) {
-        let address = format!("https://127.0.0.1:{}/control/{what}", self.provider_port);
-        let done =
-            Command::new("curl").args(["--silent", "--cacert"]).arg(self.authority()).arg(address).output().unwrap();
-        assert_eq!(text(&done.stdout), "ok");
+    fn dismiss(&self, who: &str) {
+        self.control(&format!("gone?who={who}"));
     }
+
+    fn rotate(&self) {
+        self.control("rotate");
+    }
+}
+
+impl Drop for Certified {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// One page, where a browser ends up that keeps its cookies here, and its address.
+fn page(jar: &Path, authority: &Path, address: &str, form: Option<&str>) -> (String, String) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--location", "--max-time", "60", "--output", "-"])
+        .args(["--write-out", "\n%{url_effective}", "--cookie-jar"])
+        .arg(jar)
+        .arg("--cookie")
+        .arg(jar)
+        .arg("--cacert")
+        .arg(authority);
+    if let Some(form) = form {
+        curl.args(["--data", form]);
+    }
+    let shown = curl.arg(address).output().unwrap();
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    let (page, at) = shown.rsplit_once('\n').unwrap();
+    (page.to_owned(), at.to_owned())
 }
 
 /// A login that waits for its browser; it does not outlive a test that fails.
@@ -241,7 +329,7 @@ impl Drop for Waiting {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        for child in self.frontend.iter_mut().chain([&mut self.provider]) {
+        if let Some(child) = &mut self.frontend {
             drop(child.kill());
             drop(child.wait());
         }
@@ -252,40 +340,24 @@ impl Drop for Elsewhere {
     }
 }
 
-/// Starts the provider, with a certificate of an authority of its own.
-fn provide(bastion: &Bastion<'_>, port: u16) -> Child {
+/// Writes a certificate for 127.0.0.1 and its key to this folder, and its authority to `root.crt`.
+pub(crate) fn certify(folder: &Path) -> (PathBuf, PathBuf) {
     let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let file = |name: &str, text: String| {
-        let path = bastion.dir.join(name);
+        let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
-    file("provider-root.crt", params.self_signed(&root_key).unwrap().pem());
+    file("root.crt", params.self_signed(&root_key).unwrap().pem());
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     // With the name of its issuer, OpenSSL would take it for self-signed.
     leaf.distinguished_name = DistinguishedName::new();
     leaf.distinguished_name.push(DnType::CommonName, "provider");
     let leaf = leaf.signed_by(&key, &Issuer::new(params, root_key)).unwrap();
-    let (certificate, key) = (file("provider.crt", leaf.pem()), file("provider.key", key.serialize_pem()));
-    let built = Command::new(repository().join("tests/clients/build.sh")).arg("provider").output().unwrap();
-    assert!(built.status.success(), "{}", text(&built.stderr));
-    let log = bastion.dir.join("provider.log");
-    let provider = Command::new(PathBuf::from(text(&built.stdout).trim()).join("run"))
-        .arg(port.to_string())
-        .arg(certificate)
-        .arg(key)
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&log).unwrap())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    until("the provider serves", || {
-        std::fs::read_to_string(&log).unwrap().lines().any(|line| line == "ready").then_some(())
-    });
-    provider
+    (file("provider.crt", leaf.pem()), file("provider.key", key.serialize_pem()))
 }
 
 /// Login by code, request, approval by somebody else who is elsewhere, certificate, kubectl; and nothing keeps a token.
@@ -325,9 +397,9 @@ fn people_work_from_elsewhere_as_on_the_bastion() {
         let done = command.wait_with_output().unwrap();
         assert!(done.status.success(), "{}", text(&done.stderr));
     }
-    // What the provider says at the renewal counts.
-    elsewhere.regroup("greta", &["/admins"]);
-    elsewhere.restart();
+    // What the provider says at the next login counts.
+    elsewhere.provider.regroup("greta", &["/admins"]);
+    elsewhere.log_in(GRETA);
     let who = elsewhere.said(GRETA, &["whoami"]);
     assert!(who.contains("groups: \n") || who.contains("groups:\n"), "a provider gives no admins: {who}");
     elsewhere.said(FRIEDA, &["end", &id]);
@@ -391,7 +463,7 @@ fn a_certificate_is_collected_with_a_fresh_token() {
     let second = issued();
     assert!(second > first, "the session has another token");
     assert!(elsewhere.bastion.trail().iter().all(|entry| entry["event"]["kind"] != "refused"));
-    elsewhere.control("gone?who=frieda");
+    elsewhere.provider.dismiss("frieda");
     is_too_old(second);
     let refused = elsewhere.run(FRIEDA, &["run", &id, "--", "true"]);
     let said = text(&refused.stderr);

@@ -1,22 +1,31 @@
-// An identity provider: `run PORT CERTIFICATE KEY`, over TLS at 127.0.0.1. Its client is `jit-login`, and its people are
-// those below, who log in by their name alone. `/control/groups?who=NAME&group=GROUP…` changes somebody's groups,
-// and `/control/gone?who=NAME` removes somebody.
+// An identity provider: `run PORT ISSUER CERTIFICATE KEY`, over TLS at 127.0.0.1. Its client is `jit-login`, and its people are
+// those below, who log in by their name alone.
+//
+//   /control/groups?who=NAME&group=GROUP…   somebody's groups
+//   /control/gone?who=NAME                  somebody is no longer there
+//   /control/rotate                         other keys, without the ones before
+//   /control/withhold                       no more ID tokens for refresh tokens
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import { exportJWK, generateKeyPair } from 'jose';
 import { Provider } from 'oidc-provider';
 
-const [port, certificate, key] = process.argv.slice(2);
-const issuer = `https://127.0.0.1:${port}`;
+const [port, issuer, certificate, key] = process.argv.slice(2);
 const people = new Map([
   ['frieda', ['/payments-oncall']],
   ['greta', ['/payments-leads']],
   ['alice', ['/payments-oncall', '/payments-leads']],
 ]);
-const { privateKey } = await generateKeyPair('ES256', { extractable: true });
+let generation = 0;
+let withholds = false;
 
-const provider = new Provider(issuer, {
-  jwks: { keys: [{ ...(await exportJWK(privateKey)), kid: 'k1', alg: 'ES256', use: 'sig' }] },
+async function keys() {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true });
+  generation += 1;
+  return [{ ...(await exportJWK(privateKey)), kid: `k${generation}`, alg: 'ES256', use: 'sig' }];
+}
+
+const configuration = {
   cookies: { keys: ['for tests only'] },
   clients: [{
     client_id: 'jit-login', application_type: 'native', token_endpoint_auth_method: 'none',
@@ -33,13 +42,35 @@ const provider = new Provider(issuer, {
   interactions: { url: (context, interaction) => `/interaction/${interaction.uid}` },
   async findAccount(context, id) {
     const groups = people.get(id);
-    return groups && { accountId: id, claims: async () => ({ sub: id, preferred_username: id, groups }) };
+    // No groups are an absent claim, as Keycloak has it.
+    const claims = { sub: id, preferred_username: id, ...(groups?.length && { groups }) };
+    return groups && { accountId: id, claims: async () => claims };
   },
-});
+};
+
+// Tokens and sessions are kept for the whole process, so a provider with other keys goes on with them.
+async function begin() {
+  const begun = new Provider(issuer, { ...configuration, jwks: { keys: await keys() } });
+  begun.use(async (context, next) => {
+    await next();
+    if (withholds && context.oidc?.params?.grant_type === 'refresh_token') delete context.body.id_token;
+  });
+  return begun;
+}
+
+let provider = await begin();
+
+const controls = {
+  '/control/groups': (query) => people.set(query.get('who'), query.getAll('group')),
+  '/control/gone': (query) => people.delete(query.get('who')),
+  '/control/rotate': async () => { provider = await begin(); },
+  '/control/withhold': () => { withholds = true; },
+};
 
 async function interact(request, response) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
   if (request.method === 'GET') {
+    response.setHeader('content-type', 'text/html; charset=utf-8');
     return response.end(`<form method=post><input name=as><button>${prompt.name}</button></form>`);
   }
   let body = '';
@@ -59,12 +90,8 @@ async function interact(request, response) {
 https.createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, async (request, response) => {
   try {
     const { pathname, searchParams } = new URL(request.url, issuer);
-    if (pathname === '/control/groups') {
-      people.set(searchParams.get('who'), searchParams.getAll('group'));
-      return response.end('ok');
-    }
-    if (pathname === '/control/gone') {
-      people.delete(searchParams.get('who'));
+    if (controls[pathname]) {
+      await controls[pathname](searchParams);
       return response.end('ok');
     }
     return await (pathname.startsWith('/interaction/') ? interact : provider.callback())(request, response);
