@@ -87,6 +87,11 @@ soak: setup-test ## a daemon that is killed under load, again and again: make so
 clients: setup-clients plane ## clients that take long to build, through the gateway over a whole window: Helm, fabric8
 	$(call step,clients,cargo test --test it -- --ignored gateway_clients::)
 
+# Keycloak comes from Maven and is prepared once, which takes two minutes; its start takes most of the rest.
+.PHONY: identity
+identity: setup-clients plane ## Keycloak as the identity provider: logins in Chromium, renewals, new keys, outages
+	$(call step,identity,cargo test --test it -- --ignored --show-output --test-threads=3 keycloak::)
+
 .PHONY: packages
 packages: setup-packages ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh

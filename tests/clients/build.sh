@@ -9,6 +9,7 @@
 #   tests/clients/build.sh cast     asciinema's own player in Chromium; seconds (tests/it/gateway_clients.rs)
 #   tests/clients/build.sh provider an identity provider, oidc-provider; seconds (tests/it/oidc.rs)
 #   tests/clients/build.sh browser  Chromium, for people who log in there; seconds (the same)
+#   tests/clients/build.sh keycloak Keycloak, from Maven; two minutes (tests/it/keycloak.rs)
 #   tests/clients/build.sh issuer   the same, and who logs in at it; seconds (crates/jit-identity/tests/provider.rs)
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
@@ -21,8 +22,8 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm|webhooks|page|cast|provider|browser|issuer)$ ]] ||
-        fail "no client \`$client\`" 'python, java, helm, webhooks, page, cast, provider, browser or issuer'
+    [[ $client =~ ^(python|java|helm|webhooks|page|cast|provider|browser|keycloak|issuer)$ ]] ||
+        fail "no client \`$client\`" 'python, java, helm, webhooks, page, cast, provider, browser, keycloak or issuer'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -108,6 +109,24 @@ build_provider() { from_npm provider provider.mjs; }
 has_browser() { has_page; }
 
 build_browser() { from_npm browser browser.mjs; }
+
+has_keycloak() { has_java; }
+
+# What can be done once is done here; Keycloak starts in half the time then. Its database is in memory.
+build_keycloak() {
+    cp "$here/keycloak/pom.xml" "$fresh/"
+    (cd "$fresh" && mvn --batch-mode --quiet dependency:copy-dependencies -DoutputDirectory=.)
+    mkdir "$fresh/keycloak"
+    tar --extract --strip-components=1 --directory "$fresh/keycloak" --file "$fresh"/keycloak-quarkus-dist-*.tar.gz
+    rm "$fresh"/keycloak-quarkus-dist-*.tar.gz
+    "$fresh/keycloak/bin/kc.sh" build --db=dev-mem
+    # Keycloak ends with its standard input, so with the test that started it.
+    # shellcheck disable=SC2016 # It is for the script that is written.
+    start '"$here/keycloak/bin/kc.sh" start --optimized "$@" </dev/null &
+read -r _
+kill $!
+wait'
+}
 
 has_issuer() { has_page; }
 

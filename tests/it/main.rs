@@ -43,6 +43,7 @@ mod glass;
 mod hostile;
 mod identity;
 mod impersonation;
+mod keycloak;
 mod keys;
 mod kubeconfig;
 mod kubelet;
