@@ -84,7 +84,7 @@ soak: setup-test ## a daemon that is killed under load, again and again: make so
 
 # Their first build takes minutes, so `make test` runs only the client for Python.
 .PHONY: clients
-clients: setup-clients plane ## clients that take long to build, through the gateway over a whole window: Helm, fabric8
+clients: setup-clients plane ## clients that take long to build, through the gateway over a whole window: Helm, k9s, fabric8
 	$(call step,clients,cargo test --test it -- --ignored gateway_clients::)
 
 # Keycloak comes from Maven and is prepared once, which takes two minutes; its start takes most of the rest.

@@ -5,7 +5,7 @@
 #   tests/setup.sh check     … and clippy and rustfmt
 #   tests/setup.sh packages  … and what makes the .deb and the .rpm
 #   tests/setup.sh test      … and what the tests compare us with
-#   tests/setup.sh clients   … and what makes and runs clients and servers in Java
+#   tests/setup.sh clients   … and what makes and runs clients and servers in Java, and clients in a terminal
 #   tests/setup.sh bastion   … and what boots a Debian
 #
 # Says nothing when all is there; run it as often as you like. As root it installs what is missing of Debian's packages,
@@ -93,6 +93,8 @@ for_clients() {
     # tests/clients: fabric8's client, and Keycloak.
     has javac || echo default-jdk-headless
     has mvn || echo maven
+    # tests/it/gateway_clients.rs: a terminal for k9s.
+    has tmux || echo tmux
 }
 
 for_bastion() {

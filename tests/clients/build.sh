@@ -4,6 +4,7 @@
 #   tests/clients/build.sh python   the official client for Python; seconds (tests/it/gateway_clients.rs)
 #   tests/clients/build.sh java     fabric8's client for Java, from Maven; half a minute (the same)
 #   tests/clients/build.sh helm     Helm, from its Go module; minutes, much less after the control plane (the same)
+#   tests/clients/build.sh k9s      k9s, from its Go module; minutes (the same)
 #   tests/clients/build.sh webhooks the libraries of Standard Webhooks for Python and Go (crates/jit-notify/tests/feeds/verified.rs)
 #   tests/clients/build.sh page     Chromium, on a page of `jitd scan`; seconds (crates/jit-scan/tests/page.rs)
 #   tests/clients/build.sh cast     asciinema's own player in Chromium; seconds (tests/it/gateway_clients.rs)
@@ -22,8 +23,9 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm|webhooks|page|cast|provider|browser|keycloak|issuer)$ ]] ||
-        fail "no client \`$client\`" 'python, java, helm, webhooks, page, cast, provider, browser, keycloak or issuer'
+    [[ $client =~ ^(python|java|helm|k9s|webhooks|page|cast|provider|browser|keycloak|issuer)$ ]] ||
+        fail "no client \`$client\`" \
+            'python, java, helm, k9s, webhooks, page, cast, provider, browser, keycloak or issuer'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -74,6 +76,12 @@ has_helm() { go version || fail "no \`go\` in PATH" "install Go, https://go.dev/
 
 build_helm() {
     (cd "$here/helm" && CGO_ENABLED=0 GOWORK=off go build -buildvcs=false -ldflags '-s -w' -o "$fresh/run" helm.sh/helm/v4/cmd/helm)
+}
+
+has_k9s() { has_helm; }
+
+build_k9s() {
+    (cd "$here/k9s" && CGO_ENABLED=0 GOWORK=off go build -buildvcs=false -ldflags '-s -w' -o "$fresh/run" github.com/derailed/k9s)
 }
 
 has_webhooks() { has_python && has_helm; }

@@ -231,3 +231,106 @@ fn helm_works_for_a_whole_window() {
     let refused = helm(&["list"]).output().unwrap();
     assert!(!refused.status.success(), "{}", text(&refused.stdout));
 }
+
+/// A terminal that is looked at and typed into.
+struct Screen<'a> {
+    front: &'a Front<'a>,
+}
+
+impl<'a> Screen<'a> {
+    /// One in which alice runs these words.
+    fn start(front: &'a Front<'a>, words: &[&str]) -> Self {
+        let screen = Self { front };
+        let terminal = ["-f", "/dev/null", "new-session", "-d", "-x", "160", "-y", "40"];
+        // It stays when they end, with what they said.
+        let shell = ["sh", "-c", "\"$@\"; echo \"ended with $?\"; exec sleep 600", "sh"];
+        screen.tmux(&[&terminal[..], &shell, words].concat());
+        screen
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut tmux = self.front.bastion.login_command(ALICE, "/usr/bin/tmux");
+        // k9s asks who it is, and the account has no entry.
+        tmux.env("USER", "alice").env("LANG", "C.UTF-8").args(["-u", "-S", "tmux.sock"]).args(words);
+        tmux
+    }
+
+    fn tmux(&self, words: &[&str]) -> String {
+        let done = self.command(words).output().unwrap();
+        assert!(done.status.success(), "tmux {words:?}: {}", text(&done.stderr));
+        text(&done.stdout)
+    }
+
+    /// What stands on it.
+    fn text(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    fn types(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"][..], keys].concat());
+    }
+
+    /// Waits until this stands on it.
+    fn shows(&self, what: &str) {
+        until_within(Duration::from_secs(40), &format!("the screen shows `{what}`"), || {
+            self.text().contains(what).then_some(())
+        });
+    }
+}
+
+impl Drop for Screen<'_> {
+    fn drop(&mut self) {
+        let tmux = |words: &[&str]| self.command(words).output().map(|done| text(&done.stdout)).unwrap_or_default();
+        if std::thread::panicking() {
+            eprintln!("---- screen\n{}", tmux(&["capture-pane", "-p"]));
+        }
+        tmux(&["kill-server"]);
+    }
+}
+
+/// k9s lists pods, shows a log, opens a shell and sees a pod that comes near the end of the window. Its watches are cut then.
+#[test]
+#[ignore = "make clients: k9s takes minutes to build, and needs tmux"]
+fn k9s_works_for_a_whole_window() {
+    let run = made("k9s");
+    let front = Front::with(Plane::managed(), None, TIMES);
+    run_pod(&front, "while :; do echo tick; sleep 1; done");
+    let begun = Instant::now();
+    let grant = front.live_in("play", "edit", &format!("{}s", WINDOW.as_secs()));
+    let login = root().join("bin/jit-login");
+    let words = [login.to_str().unwrap(), "run", &grant, "--", run.to_str().unwrap()];
+    let config = front.bastion.home(ALICE).join(".config/k9s");
+    std::fs::create_dir_all(&config).unwrap();
+    // It would ask its makers for a newer version.
+    std::fs::write(config.join("config.yaml"), "k9s: {skipLatestRevCheck: true}\n").unwrap();
+    let screen =
+        Screen::start(&front, &[&words[..], &["-n", &front.bastion.ns, "-c", "pods", "--splashless"]].concat());
+    screen.shows("web-0");
+    screen.types(&["l"]);
+    screen.shows("tick");
+    screen.types(&["Escape"]);
+    screen.shows("Running");
+    screen.types(&["s"]);
+    screen.shows("<<K9s-Shell>>");
+    screen.types(&["echo $((6 * 7)) out", "Enter"]);
+    screen.shows("42 out");
+    screen.types(&["exit", "Enter"]);
+    screen.shows("Running");
+    until_within(LATE, "it is late", || (begun.elapsed() > LATE).then_some(()));
+    let pod =
+        json!({ "metadata": { "name": "late" }, "spec": { "containers": [{ "name": "main", "image": "none" }] } });
+    front.bastion.admin.create(&format!("/api/v1/namespaces/{}/pods", front.bastion.ns), &pod);
+    screen.shows("late");
+    assert!(begun.elapsed() < WINDOW, "the machine is too slow for this window: {:?}", begun.elapsed());
+    let log = front.bastion.dir.join("gateway/sessions").join(&grant).join("log.jsonl");
+    // Its connection ends with its certificate, at the same moment as the window.
+    until_within(WINDOW, "its watch of pods is cut", || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["entry"].clone());
+        entries.into_iter().find(|entry| {
+            let (asked, end) = (&entry["asked"], &entry["outcome"]["end"]);
+            (asked["verb"] == "watch", asked["resource"] == "pods", end == "cut") == (true, true, true)
+        })
+    });
+    assert!(begun.elapsed() > WINDOW - Duration::from_secs(2), "{:?}", begun.elapsed());
+}

@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"sync"
+	"time"
 )
 
 type containerLog struct {
@@ -100,4 +101,27 @@ func seekLast(file *os.File, lines int) error {
 	}
 	_, err = file.Seek(int64(at+1), io.SeekStart)
 	return err
+}
+
+// stamped begins each line with the time at which it is read; the log does not
+// know when it was written.
+type stamped struct {
+	to      io.Writer
+	atStart bool
+}
+
+func (s *stamped) Write(text []byte) (int, error) {
+	for _, line := range bytes.SplitAfter(text, []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		if s.atStart {
+			line = append([]byte(time.Now().UTC().Format(time.RFC3339Nano)+" "), line...)
+		}
+		if _, err := s.to.Write(line); err != nil {
+			return 0, err
+		}
+		s.atStart = bytes.HasSuffix(line, []byte("\n"))
+	}
+	return len(text), nil
 }

@@ -139,7 +139,7 @@ func (n *node) serveLogs(w http.ResponseWriter, r *http.Request) {
 	if c == nil {
 		return
 	}
-	lines, follow := -1, false
+	lines, follow, stamp := -1, false, false
 	for name, values := range r.URL.Query() {
 		var err error
 		switch value := values[0]; {
@@ -147,6 +147,8 @@ func (n *node) serveLogs(w http.ResponseWriter, r *http.Request) {
 			follow, err = strconv.ParseBool(value)
 		case name == "tailLines":
 			lines, err = strconv.Atoi(value)
+		case name == "timestamps":
+			stamp, err = strconv.ParseBool(value)
 		case name == "stream" && value == "All":
 		default:
 			err = fmt.Errorf("the kubelet of the tests does not know `%s=%s`", name, value)
@@ -162,5 +164,9 @@ func (n *node) serveLogs(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/plain")
-	_ = c.log.copyTo(r.Context(), w, lines, follow, func() { _ = answer.Flush() })
+	var to io.Writer = w
+	if stamp {
+		to = &stamped{to: w, atStart: true}
+	}
+	_ = c.log.copyTo(r.Context(), to, lines, follow, func() { _ = answer.Flush() })
 }
