@@ -181,14 +181,10 @@ pub async fn serve(
         }
         let Ok(peer) = Peer::of(&stream, *door) else { continue };
         let connection = graceful.watch(serving.connection(stream, peer));
-        let (counts, is_operator) = (Instant::now() + limits.counts, *door == Listener::Operators);
+        let counts = if *door == Listener::Operators { Duration::ZERO } else { limits.counts };
         tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = connection.await {
+            if let Err(error) = place.keep(counts, connection).await {
                 tracing::debug!(%error, uid, "a connection ended with an error");
-            }
-            if !is_operator {
-                tokio::time::sleep_until(counts).await;
             }
         });
     }
@@ -343,6 +339,15 @@ impl Place {
         drop(counts);
         Some(Self { open: Arc::clone(open), account })
     }
+
+    /// Serves a connection in this place, which is free again when the connection has ended, and not before `least` has
+    /// passed.
+    async fn keep<T>(self, least: Duration, connection: impl Future<Output = T>) -> T {
+        let until = Instant::now() + least;
+        let ended = connection.await;
+        tokio::time::sleep_until(until).await;
+        ended
+    }
 }
 
 impl Drop for Place {
@@ -388,4 +393,25 @@ async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
     stream.shutdown().await?;
     while stream.read(&mut said).await? > 0 {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that is closed at once counts for a while, so that nobody keeps the daemon busy with such.
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_kept_for_a_while() {
+        let open = Arc::<Open>::default();
+        let take = || Place::take(&open, Account::Host(1), 8, 1);
+        let least = Duration::from_millis(100);
+        for (lasts, is_free_after) in [(Duration::ZERO, least), (least * 3, least * 3)] {
+            let place = take().unwrap();
+            let kept = tokio::spawn(place.keep(least, tokio::time::sleep(lasts)));
+            tokio::time::sleep(is_free_after - Duration::from_millis(1)).await;
+            assert!(take().is_none() && Place::take(&open, Account::Host(2), 8, 1).is_some());
+            kept.await.unwrap();
+            assert!(take().is_some());
+        }
+    }
 }

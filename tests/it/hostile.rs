@@ -269,29 +269,6 @@ print("r", end="", flush=True)
 sys.stdin.read()
 "#;
 
-/// Connections that are closed at once count for a while, so that one account cannot keep the daemon busy with them.
-#[test]
-fn connections_that_are_closed_at_once_are_limited() {
-    let bastion = Bastion::start();
-    let mut hog = python(&bastion, ALICE, CONNECTS);
-    let refused = || bastion.metric("rate_limited_total{limit=\"connections\"}");
-    until("connections are refused", || (refused() > 0).then_some(()));
-    assert_eq!(bastion.get(BOB, "/v1/whoami").0, 200);
-    drop(hog.stdin.take());
-    assert!(hog.wait().unwrap().success());
-    until("alice is served again", || (bastion.get(ALICE, "/v1/whoami").0 == 200).then_some(()));
-    bastion.has_no_fault();
-}
-
-/// Connects again and again, until its standard input ends.
-const CONNECTS: &str = r#"
-import select, socket, sys
-while not select.select([sys.stdin], [], [], 0)[0]:
-    for _ in range(100):
-        with socket.socket(socket.AF_UNIX) as wire:
-            wire.connect(sys.argv[1])
-"#;
-
 /// A program of somebody's, which is given the socket.
 fn python(bastion: &Bastion<'_>, person: Person, program: &str) -> Child {
     let mut python = Command::new("python3");
