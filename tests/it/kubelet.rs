@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::Method;
+use jiff::Timestamp;
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -189,8 +190,12 @@ fn logs_are_followed_to_the_end_of_the_container() {
     let pod = pods.reaches("p", &["Succeeded"]);
     assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 0, "{pod}");
 
-    let refused = pods.kubectl("true", &["logs", "p", "--timestamps"]).output().unwrap();
-    assert!(!refused.status.success() && text(&refused.stderr).contains("timestamps"), "{refused:?}");
+    let stamped = pods.says(&["logs", "p", "--timestamps"]);
+    let times: Vec<_> = stamped.lines().filter_map(|line| line.split(' ').next()?.parse::<Timestamp>().ok()).collect();
+    assert!(times.len() == 3 && stamped.ends_with(" last\n"), "{stamped}");
+
+    let refused = pods.kubectl("true", &["logs", "p", "--limit-bytes=5"]).output().unwrap();
+    assert!(!refused.status.success() && text(&refused.stderr).contains("limitBytes"), "{refused:?}");
 }
 
 /// A container whose command does not exist on this host still writes a log.
