@@ -22,6 +22,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watc
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::upstream::Routes;
+
 /// Connections of one grant at a time, which must not take those of others. kubectl opens one, and one for each stream.
 const CONNECTIONS: usize = 1024;
 
@@ -60,6 +62,8 @@ pub struct Live {
     running: watch::Sender<u32>,
     connections: Arc<Semaphore>,
     bodies: Semaphore,
+    /// What its connections of HTTP/1.1 share.
+    pub(crate) routes: Routes,
 }
 
 /// When a window ends, by both clocks.
@@ -116,6 +120,7 @@ impl Live {
             running: watch::Sender::new(0),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             bodies: Semaphore::new(BODIES),
+            routes: Routes::default(),
         }
     }
 

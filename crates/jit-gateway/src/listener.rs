@@ -47,7 +47,7 @@ use crate::settling;
 use crate::socket::Socket;
 use crate::tunnel::{Ending, Tunnel};
 use crate::unread::{Answering, Told, Turns};
-use crate::upstream::{Routes, Upstream, UpstreamError};
+use crate::upstream::{Upstream, UpstreamError};
 
 /// The credit of one stream, in bytes: what a reader that stopped may keep in memory.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
@@ -88,7 +88,6 @@ pub struct Gateway {
     authorities: watch::Receiver<Authorities>,
     trusted: parking_lot::Mutex<Option<Arc<Trusted>>>,
     newcomers: Arc<Newcomers>,
-    routes: Routes,
     recorder: Arc<Recorder>,
     clock: fn() -> Timestamp,
 }
@@ -120,8 +119,7 @@ impl Gateway {
         clock: fn() -> Timestamp,
     ) -> Self {
         let (trusted, newcomers) = (parking_lot::Mutex::default(), Newcomers::new(NEWCOMERS));
-        let routes = Routes::default();
-        Self { grants, clusters, serving, authorities, trusted, newcomers, routes, recorder, clock }
+        Self { grants, clusters, serving, authorities, trusted, newcomers, recorder, clock }
     }
 
     /// Accepts connections. Never returns.
@@ -251,7 +249,7 @@ impl Gateway {
             .clusters
             .get(&live.cluster)
             .ok_or_else(|| format!("the gateway is not configured for cluster {}", live.cluster))?;
-        let route = if is_http2 { Arc::default() } else { self.routes.of(&live.id) };
+        let route = if is_http2 { Arc::default() } else { live.routes.one() };
         let upstream = Upstream::new(server.clone(), Arc::clone(&live), route);
         Ok((caller, live, upstream))
     }

@@ -9,7 +9,6 @@
 
 mod kept;
 
-use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::{Arc, Weak};
 
@@ -17,7 +16,6 @@ use http::{Request, Response, Uri, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use jit_core::grant::GrantId;
 use jit_dial::{ApiServer, DialError, Protocol};
 use tokio::sync::Mutex;
 
@@ -54,22 +52,18 @@ pub struct Upstream {
 }
 
 /// One connection of HTTP/2, as long as some client connection has it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Route(Mutex<Option<http2::SendRequest<Body>>>);
 
-/// The routes that client connections of HTTP/1.1 share, of each grant.
-#[derive(Default)]
-pub(crate) struct Routes(parking_lot::Mutex<HashMap<GrantId, Vec<Weak<Route>>>>);
+/// The routes that the client connections of HTTP/1.1 of one grant share.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(parking_lot::Mutex<Vec<Weak<Route>>>);
 
 impl Routes {
-    /// One that has a place for another connection of this grant.
-    pub(crate) fn of(&self, grant: &GrantId) -> Arc<Route> {
+    /// One that has a place for another connection.
+    pub(crate) fn one(&self) -> Arc<Route> {
         let mut routes = self.0.lock();
-        routes.retain(|_, routes| {
-            routes.retain(|route| route.strong_count() > 0);
-            !routes.is_empty()
-        });
-        let routes = routes.entry(grant.clone()).or_default();
+        routes.retain(|route| route.strong_count() > 0);
         let free = routes.iter().filter(|route| route.strong_count() < SHARED_BY).find_map(Weak::upgrade);
         free.unwrap_or_else(|| {
             let new = Arc::default();
@@ -230,16 +224,16 @@ mod tests {
 
     #[test]
     fn a_route_is_shared_by_a_few_connections_of_one_grant() {
-        let (routes, [one, other]) = (Routes::default(), [1, 2].map(|number| GrantId::from_random([number; 10])));
-        let mut connections: Vec<_> = (0..SHARED_BY).map(|_| routes.of(&one)).collect();
+        let (one, other) = (Routes::default(), Routes::default());
+        let mut connections: Vec<_> = (0..SHARED_BY).map(|_| one.one()).collect();
         assert!(connections.iter().all(|route| Arc::ptr_eq(route, &connections[0])));
-        let (next, foreign) = (routes.of(&one), routes.of(&other));
+        let (next, foreign) = (one.one(), other.one());
         assert!(!Arc::ptr_eq(&next, &connections[0]) && !Arc::ptr_eq(&foreign, &next));
         // A place that is free again is taken, and what nobody has is forgotten.
         drop(connections.pop());
-        assert!(Arc::ptr_eq(&routes.of(&one), &connections[0]));
+        assert!(Arc::ptr_eq(&one.one(), &connections[0]));
         drop((connections, next));
-        drop(routes.of(&other));
-        assert_eq!(routes.0.lock().len(), 1);
+        drop(one.one());
+        assert_eq!(one.0.lock().len(), 1);
     }
 }
