@@ -260,7 +260,7 @@ impl People {
     pub async fn by_name(&self, name: &PersonName) -> Result<Person, Unknown> {
         // A linked person comes by the account, too, also if the provider is no longer configured.
         let is_linked = |guest: &Guest| self.guests.linked_to(&guest.identity).as_ref() == Some(name);
-        let is_gone = |guest: &Guest| !self.providers.iter().any(|known| known.issuer == guest.identity.issuer);
+        let is_gone = |guest: &Guest| self.provider(&guest.identity.issuer).is_none();
         let guest = self.guests.of(name).filter(|guest| !(is_linked(guest) && is_gone(guest)));
         if let Some(declared) = self.declared.iter().find(|declared| declared.name == *name) {
             // Another identity of theirs may have been declared since, or this one no longer.
@@ -290,19 +290,9 @@ impl People {
     /// # Errors
     /// [`Unknown`], with what to do about it.
     pub async fn by_identity(&self, guest: &Guest) -> Result<Person, Unknown> {
-        let provider = self.providers.iter().find(|provider| provider.issuer == guest.identity.issuer);
+        let provider = self.provider(&guest.identity.issuer);
         let provider = provider.ok_or_else(|| Unknown::NoProvider(guest.identity.issuer.clone()))?;
-        if let Some(declared) = self.declared.iter().find(|declared| declared.identities.contains(&guest.identity)) {
-            let mut person = self.of_declared(declared).await?;
-            person.groups.extend(provider.groups_of(guest));
-            return Ok(person);
-        }
-        if let Some(name) = self.guests.linked_to(&guest.identity) {
-            let declared = self.declared.iter().find(|declared| declared.name == name);
-            let mut person = match declared {
-                Some(declared) => self.of_declared(declared).await?,
-                None => self.by_account_name(&name).await?,
-            };
+        if let Some(mut person) = self.joined(&guest.identity).await? {
             person.groups.extend(provider.groups_of(guest));
             return Ok(person);
         }
@@ -350,6 +340,19 @@ impl People {
         self.guests.give(identity, called, name);
     }
 
+    /// The person of this host whose identity it is, by declaration or else by a link, with the groups on the host.
+    async fn joined(&self, identity: &Identity) -> Result<Option<Person>, Unknown> {
+        if let Some(declared) = self.declared.iter().find(|declared| declared.identities.contains(identity)) {
+            return self.of_declared(declared).await.map(Some);
+        }
+        let Some(name) = self.guests.linked_to(identity) else { return Ok(None) };
+        let person = match self.declared.iter().find(|declared| declared.name == name) {
+            Some(declared) => self.of_declared(declared).await,
+            None => self.by_account_name(&name).await,
+        };
+        person.map(Some)
+    }
+
     /// Whether the identity is a declared person's, or was linked to an account.
     #[must_use]
     pub fn is_joined(&self, identity: &Identity) -> bool {
@@ -365,6 +368,7 @@ impl People {
     /// Another person for whom a reader may take this one.
     async fn another(&self, guest: &Guest, name: &PersonName) -> Result<Option<String>, Unknown> {
         let looks = [&guest.name, name].map(Appearance::of);
+        let found = looks.iter().find_map(|looks| self.guests.another(looks, &guest.identity));
         let resembles = move |other: &PersonName| {
             let other = Appearance::of(other);
             looks.iter().any(|own| own.resembles(&other))
@@ -372,8 +376,6 @@ impl People {
         if let Some(declared) = self.declared.iter().find(|declared| resembles(&declared.name)) {
             return Ok(Some(declared.name.to_string()));
         }
-        let [called, whole] = [&guest.name, name].map(Appearance::of);
-        let found = [&called, &whole].into_iter().find_map(|looks| self.guests.another(looks, &guest.identity));
         if let Some(other) = found {
             return Ok(Some(format!("{} at {}", other.subject, other.issuer)));
         }
@@ -403,7 +405,11 @@ impl People {
     /// How old an ID token of this issuer may be for a certificate; `None` if the configuration does not have the provider.
     #[must_use]
     pub fn fresh(&self, issuer: &str) -> Option<Window> {
-        self.providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.fresh)
+        self.provider(issuer).map(|provider| provider.fresh)
+    }
+
+    fn provider(&self, issuer: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.issuer == issuer)
     }
 
     /// Shows whether the name service answers.
