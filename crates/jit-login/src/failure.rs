@@ -135,9 +135,7 @@ impl Failure {
         let (code, sentence) = self.sentence()?;
         let view = FailureView::own(&code, sentence, self.hint());
         Some(match self {
-            Self::Client(ClientError::Problem(problem)) => {
-                FailureView { status: Some(problem.status), retry_after: problem.retry_after, ..view }
-            }
+            Self::Client(ClientError::Problem(problem)) => view.answered(problem),
             _ => view,
         })
     }

@@ -53,6 +53,12 @@ impl FailureView {
     pub fn own(code: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: code.to_owned(), status: None, detail: detail.into(), hint: hint.into(), retry_after: None }
     }
+
+    /// The same, if the daemon's answer is why.
+    #[must_use]
+    pub fn answered(self, problem: &Problem) -> Self {
+        Self { status: Some(problem.status), retry_after: problem.retry_after, ..self }
+    }
 }
 
 impl fmt::Display for FailureView {

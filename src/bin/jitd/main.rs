@@ -112,9 +112,13 @@ impl Failure {
             return say!("jitd: {}", self.in_full());
         }
         let view = FailureView::own(code, self.to_string().replace(AND, "\n"), self.hint().unwrap_or_default());
-        let status = self.problem().map(|problem| problem.status);
-        let retry_after = self.problem().and_then(|problem| problem.retry_after);
-        say!("{}", FailureView { status, retry_after, ..view });
+        say!(
+            "{}",
+            match self.problem() {
+                Some(problem) => view.answered(problem),
+                None => view,
+            }
+        );
     }
 }
 
