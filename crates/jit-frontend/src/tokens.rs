@@ -1,4 +1,4 @@
-//! Verifies ID tokens, each by the rule and with the keys of its provider.
+//! Verifies ID tokens and logout tokens, each by the rule and with the keys of its provider.
 //!
 //! Only the configured issuers are asked for keys, whatever a token says.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jit_host::hint::Hint;
-use jit_identity::{Fetcher, Person, Providers, Refusal, Source, unverified_issuer};
+use jit_identity::{Fetcher, Kind, Logout, Person, Providers, Refusal, Source, unverified_issuer};
 use jit_wire::Problem;
 
 /// The providers and their keys.
@@ -41,19 +41,33 @@ impl Tokens {
     /// # Errors
     /// The problem: which check failed, and never a value of the token.
     pub async fn verify(&self, token: &str, nonce: &str, now: Timestamp) -> Result<Person, Problem> {
-        let verified = match unverified_issuer(token.as_bytes()).map(|issuer| self.sources.get(&issuer)) {
-            Ok(Some(source)) => source.verify(token.as_bytes(), nonce, now).await,
-            Ok(None) => Err(Refusal::Issuer),
+        let verified = match self.source(token, Kind::Id) {
+            Ok(source) => source.verify(token.as_bytes(), nonce, now).await,
             Err(refusal) => Err(refusal),
         };
-        verified.map_err(|refusal| {
-            tracing::info!(check = refusal.check(), "refused a token");
-            problem(&refusal)
-        })
+        verified.map_err(|refusal| problem(&refusal))
+    }
+
+    /// Whose login is over, by a logout token. It takes at most 10 s.
+    ///
+    /// # Errors
+    /// The problem: which check failed, and never a value of the token.
+    pub async fn verify_logout(&self, token: &str, now: Timestamp) -> Result<Logout, Problem> {
+        let verified = match self.source(token, Kind::Logout) {
+            Ok(source) => source.verify_logout(token.as_bytes(), now).await,
+            Err(refusal) => Err(refusal),
+        };
+        verified.map_err(|refusal| problem(&refusal))
+    }
+
+    fn source(&self, token: &str, kind: Kind) -> Result<&Source, Refusal> {
+        let issuer = unverified_issuer(token.as_bytes(), kind)?;
+        self.sources.get(&issuer).ok_or(Refusal::Issuer)
     }
 }
 
 fn problem(refusal: &Refusal) -> Problem {
+    tracing::info!(check = refusal.check(), "refused a token");
     let (code, status) = refusal.code();
     let hint = refusal.hint().map_or_else(String::new, Into::into);
     Problem { code: code.to_owned(), status, detail: refusal.to_string(), hint, retry_after: None }

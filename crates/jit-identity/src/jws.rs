@@ -5,6 +5,8 @@
 //! ```
 //! Nothing of the payload is decoded before the signature is verified.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -20,6 +22,34 @@ pub const LONGEST_TOKEN: usize = 16 << 10;
 /// Members of a header that bring a key or say where one is (RFC 7515 section 4.1).
 const KEYS_IN_A_HEADER: [&str; 4] = ["jku", "jwk", "x5u", "x5c"];
 
+/// What a token is for. A provider signs all kinds with the same keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Who logged in (OpenID Connect Core 1.0 section 2).
+    Id,
+    /// Whose login is over (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+    Logout,
+}
+
+impl Kind {
+    /// The `typ` of its header, which may be absent.
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Id => "JWT",
+            Self::Logout => "logout+jwt",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Id => "an ID token",
+            Self::Logout => "a logout token",
+        })
+    }
+}
+
 /// A token whose form and header are right, and whose signature is not yet verified.
 pub struct Jws<'a> {
     algorithm: Algorithm,
@@ -31,13 +61,13 @@ pub struct Jws<'a> {
 }
 
 impl<'a> Jws<'a> {
-    /// Parses a token. Of the header, `typ` may be absent or `JWT`. `jku`, `jwk`, `x5u`, `x5c` and `crit` are refused,
+    /// Parses a token of a kind, which is named by `typ` of the header or by nothing there. `jku`, `jwk`, `x5u`, `x5c` and `crit` are refused,
     /// whatever they say; other members are ignored (RFC 7515 section 4.2).
     ///
     /// # Errors
     /// [`Refusal::TooLong`], [`Refusal::Form`], [`Refusal::Header`], [`Refusal::Algorithm`] for one that we do not know,
     /// [`Refusal::Kind`] for another `typ`.
-    pub fn parse(token: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(token: &'a [u8], kind: Kind) -> Result<Self, Refusal> {
         if token.len() > LONGEST_TOKEN {
             return Err(Refusal::TooLong);
         }
@@ -59,8 +89,8 @@ impl<'a> Jws<'a> {
         match header.get("typ") {
             None => {}
             // RFC 7515 section 4.1.9: media types do not distinguish case.
-            Some(Value::String(kind)) if kind.eq_ignore_ascii_case("JWT") => {}
-            Some(_) => return Err(Refusal::Kind("the header's `typ` is not `JWT`")),
+            Some(Value::String(typ)) if typ.eq_ignore_ascii_case(kind.media_type()) => {}
+            Some(_) => return Err(Refusal::Kind(kind, "`typ` in its header is another one")),
         }
         let algorithm = match header.get("alg") {
             Some(Value::String(name)) => Algorithm::of_name(name).ok_or(Refusal::Algorithm)?,

@@ -25,6 +25,8 @@ pub struct Person {
     pub amr: Vec<String>,
     /// `auth_time`: when the person was authenticated.
     pub authenticated: Option<Timestamp>,
+    /// `sid`: the login at the provider, which a logout token can name.
+    pub sid: Option<String>,
     /// By which way the person logged in, if the provider's rule tells them apart.
     pub flow: Option<Flow>,
     /// `iat`: when the token was issued.

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use jit_host::hint::Hint;
 
+use crate::jws::Kind;
+
 /// Which check a token failed. Its text may be shown to whoever sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -28,9 +30,9 @@ pub enum Refusal {
     /// The payload.
     #[error("the payload of the token {0}")]
     Payload(&'static str),
-    /// It is no ID token: an access, refresh or logout token.
-    #[error("the token is not an ID token: {0}")]
-    Kind(&'static str),
+    /// It is of another kind than this one, such as an access or refresh token.
+    #[error("the token is not {0}: {1}")]
+    Kind(Kind, &'static str),
     /// Its `iss`.
     #[error("the token is of another issuer (`iss`)")]
     Issuer,
@@ -85,7 +87,7 @@ impl Refusal {
             Self::UnknownKey => "key",
             Self::Signature => "signature",
             Self::Payload(_) => "payload",
-            Self::Kind(_) => "kind",
+            Self::Kind(..) => "kind",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::AuthorizedParty => "azp",

@@ -20,8 +20,9 @@ use jit_host::hint::Hint;
 use parking_lot::Mutex;
 
 use crate::fetch::Fetcher;
-use crate::jws::Jws;
+use crate::jws::{Jws, Kind};
 use crate::keys::KeySet;
+use crate::logout::{Logout, verify_logout};
 use crate::person::Person;
 use crate::provider::Provider;
 use crate::refusal::Refusal;
@@ -78,16 +79,33 @@ impl Source {
     /// # Errors
     /// [`Refusal`]; [`Refusal::ProviderUnreachable`] only if another key could have verified the token.
     pub async fn verify(&self, token: &[u8], nonce: &str, now: Timestamp) -> Result<Person, Refusal> {
+        self.judge(token, Kind::Id, now, |keys| verify(token, keys, &self.0.provider, nonce, now)).await
+    }
+
+    /// [`verify_logout`](crate::verify_logout) in the same way.
+    ///
+    /// # Errors
+    /// As those of [`Source::verify`].
+    pub async fn verify_logout(&self, token: &[u8], now: Timestamp) -> Result<Logout, Refusal> {
+        self.judge(token, Kind::Logout, now, |keys| verify_logout(token, keys, &self.0.provider, now)).await
+    }
+
+    async fn judge<T>(
+        &self,
+        token: &[u8],
+        kind: Kind,
+        now: Timestamp,
+        verified: impl Fn(&KeySet) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         // What can never be accepted makes nobody fetch.
-        Jws::parse(token)?.is_allowed(&self.0.provider.algorithms)?;
+        Jws::parse(token, kind)?.is_allowed(&self.0.provider.algorithms)?;
         if self.known(FRESH, now).is_none() {
             self.fetch(now).await;
         }
-        let judged = |known: &Arc<KeySet>| verify(token, known, &self.0.provider, nonce, now);
         let Some(known) = self.known(LONGEST, now) else { return Err(Refusal::ProviderUnreachable) };
-        match judged(&known) {
+        match verified(&known) {
             Err(Refusal::UnknownKey) if self.fetch(now).await => {
-                self.known(LONGEST, now).as_ref().map_or(Err(Refusal::ProviderUnreachable), judged)
+                self.known(LONGEST, now).map_or(Err(Refusal::ProviderUnreachable), |known| verified(&known))
             }
             // It might have been in the set that could not be fetched.
             Err(Refusal::UnknownKey) if !self.is_reachable() => Err(Refusal::ProviderUnreachable),

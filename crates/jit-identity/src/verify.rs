@@ -16,7 +16,7 @@ use jit_core::grant::request::PersonName;
 use serde_json::{Map, Value};
 
 use crate::json;
-use crate::jws::Jws;
+use crate::jws::{Jws, Kind};
 use crate::keys::KeySet;
 use crate::person::Person;
 use crate::provider::{DeviceCode, GroupsRule, NonceRule, Pointer, Provider, SubjectRule, Wanted};
@@ -41,14 +41,13 @@ pub(crate) const IN_THE_FUTURE: &str = "is in the future";
 /// # Errors
 /// [`Refusal`]: the first check that the token fails.
 pub fn verify(token: &[u8], keys: &KeySet, rule: &Provider, nonce: &str, now: Timestamp) -> Result<Person, Refusal> {
-    let jws = Jws::parse(token)?;
+    let jws = Jws::parse(token, Kind::Id)?;
     let claims = payload(&jws.verify(keys, &rule.algorithms)?)?;
     is_id_token(&claims)?;
-    if text(&claims, "iss") != Some(&rule.issuer) {
-        return Err(Refusal::Issuer);
-    }
+    is_of_issuer(&claims, rule)?;
     let client = audience(&claims, rule)?.to_owned();
     let times = times(&claims, rule, now)?;
+    let authenticated = authenticated(&claims, rule, now)?;
     match claims.get("nonce") {
         Some(Value::String(found)) if found == nonce => {}
         None if rule.nonce == NonceRule::Optional && now.duration_since(times.issued) <= WITHOUT_NONCE => {}
@@ -56,6 +55,7 @@ pub fn verify(token: &[u8], keys: &KeySet, rule: &Provider, nonce: &str, now: Ti
     }
     let flow = flow(rule, &client, claims.contains_key("nonce"));
     let subject = subject(&claims, rule)?;
+    let sid = optional_identifier(&claims, "sid")?;
     let all = Value::Object(claims);
     let name = name(&all, rule)?;
     for requirement in &rule.required {
@@ -79,25 +79,27 @@ pub fn verify(token: &[u8], keys: &KeySet, rule: &Provider, nonce: &str, now: Ti
         groups,
         acr,
         amr,
-        authenticated: times.authenticated,
+        authenticated,
+        sid,
         flow,
         issued: times.issued,
         expires: times.expires,
         kid: jws.kid().to_owned(),
-        token_hash: hexadecimal(digest(&SHA256, token).as_ref()),
+        token_hash: hash(token),
     })
 }
 
-/// The `iss` of a token that nobody has verified, only to choose the rule by which [`verify`] then decides.
+/// The `iss` of a token that nobody has verified, only to choose the rule by which [`verify`] or
+/// [`verify_logout`](crate::verify_logout) then decides.
 ///
 /// # Errors
 /// [`Refusal`]: the token has no right form, or no `iss`.
-pub fn unverified_issuer(token: &[u8]) -> Result<String, Refusal> {
-    let claims = payload(&Jws::parse(token)?.unverified()?)?;
+pub fn unverified_issuer(token: &[u8], kind: Kind) -> Result<String, Refusal> {
+    let claims = payload(&Jws::parse(token, kind)?.unverified()?)?;
     text(&claims, "iss").map(str::to_owned).ok_or(Refusal::Issuer)
 }
 
-fn payload(text: &[u8]) -> Result<Map<String, Value>, Refusal> {
+pub(crate) fn payload(text: &[u8]) -> Result<Map<String, Value>, Refusal> {
     json::object(text).ok_or(Refusal::Payload(json::REQUIRED))
 }
 
@@ -117,15 +119,15 @@ fn unusable(claim: impl Into<String>, why: &'static str) -> Refusal {
 fn is_id_token(claims: &Map<String, Value>) -> Result<(), Refusal> {
     // OpenID Connect Back-Channel Logout 1.0 section 2.4; security events (RFC 8417) have it too.
     if claims.contains_key("events") {
-        return Err(Refusal::Kind("it has `events`, as logout tokens have"));
+        return Err(Refusal::Kind(Kind::Id, "it has `events`, as logout tokens have"));
     }
     // Keycloak: ID, Bearer, Refresh, Offline, Logout.
     if claims.get("typ").is_some_and(|kind| kind != "ID") {
-        return Err(Refusal::Kind("`typ` in its payload is not `ID`"));
+        return Err(Refusal::Kind(Kind::Id, "`typ` in its payload is not `ID`"));
     }
     // Cognito: id, access.
     if claims.get("token_use").is_some_and(|kind| kind != "id") {
-        return Err(Refusal::Kind("`token_use` in its payload is not `id`"));
+        return Err(Refusal::Kind(Kind::Id, "`token_use` in its payload is not `id`"));
     }
     Ok(())
 }
@@ -140,8 +142,12 @@ fn flow(rule: &Provider, client: &str, has_nonce: bool) -> Option<Flow> {
     }
 }
 
+pub(crate) fn is_of_issuer(claims: &Map<String, Value>, rule: &Provider) -> Result<(), Refusal> {
+    if text(claims, "iss") == Some(&rule.issuer) { Ok(()) } else { Err(Refusal::Issuer) }
+}
+
 /// One of our clients is in `aud`; whoever else is has to be known, and then the token was issued to our client.
-fn audience<'a>(claims: &Map<String, Value>, rule: &'a Provider) -> Result<&'a str, Refusal> {
+pub(crate) fn audience<'a>(claims: &Map<String, Value>, rule: &'a Provider) -> Result<&'a str, Refusal> {
     let listed = match claims.get("aud") {
         Some(Value::String(one)) => vec![one.clone()],
         Some(list) => texts(list).ok_or(Refusal::Audience)?,
@@ -160,24 +166,22 @@ fn audience<'a>(claims: &Map<String, Value>, rule: &'a Provider) -> Result<&'a s
     }
 }
 
-struct Times {
-    issued: Timestamp,
-    expires: Timestamp,
-    authenticated: Option<Timestamp>,
+pub(crate) struct Times {
+    pub(crate) issued: Timestamp,
+    pub(crate) expires: Timestamp,
 }
 
-fn times(claims: &Map<String, Value>, rule: &Provider, now: Timestamp) -> Result<Times, Refusal> {
+pub(crate) fn times(claims: &Map<String, Value>, rule: &Provider, now: Timestamp) -> Result<Times, Refusal> {
     let wrong = |claim, why| Refusal::Time { claim, why };
     let required = |claim| time(claims, claim)?.ok_or_else(|| wrong(claim, "is missing"));
-    let is_future = |time: Timestamp| time.duration_since(now) > SKEW;
     let (expires, issued) = (required("exp")?, required("iat")?);
     if now.duration_since(expires) > SKEW {
         return Err(Refusal::Expired);
     }
-    if is_future(issued) {
+    if is_future(issued, now) {
         return Err(wrong("iat", IN_THE_FUTURE));
     }
-    if time(claims, "nbf")?.is_some_and(is_future) {
+    if time(claims, "nbf")?.is_some_and(|at| is_future(at, now)) {
         return Err(wrong("nbf", IN_THE_FUTURE));
     }
     if expires <= issued {
@@ -186,9 +190,14 @@ fn times(claims: &Map<String, Value>, rule: &Provider, now: Timestamp) -> Result
     if expires.duration_since(issued) > rule.max_life.duration() {
         return Err(wrong("exp", "is later than the provider's rule allows (`maxLife`)"));
     }
+    Ok(Times { issued, expires })
+}
+
+/// When the person was authenticated.
+fn authenticated(claims: &Map<String, Value>, rule: &Provider, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
     let authenticated = time(claims, "auth_time")?;
-    if authenticated.is_some_and(is_future) {
-        return Err(wrong("auth_time", IN_THE_FUTURE));
+    if authenticated.is_some_and(|at| is_future(at, now)) {
+        return Err(Refusal::Time { claim: "auth_time", why: IN_THE_FUTURE });
     }
     if let Some(longest) = rule.auth_time {
         match authenticated {
@@ -199,7 +208,11 @@ fn times(claims: &Map<String, Value>, rule: &Provider, now: Timestamp) -> Result
             Some(_) => {}
         }
     }
-    Ok(Times { issued, expires, authenticated })
+    Ok(authenticated)
+}
+
+fn is_future(time: Timestamp, now: Timestamp) -> bool {
+    time.duration_since(now) > SKEW
 }
 
 /// A time in whole seconds since 1970 (RFC 7519 section 2, NumericDate). Fractions are refused: no provider is known to
@@ -212,10 +225,16 @@ fn time(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
 }
 
 /// A value that identifies somebody, alone or together with others.
-fn identifier<'a>(value: Option<&'a Value>, claim: &str) -> Result<&'a str, Refusal> {
+pub(crate) fn identifier<'a>(value: Option<&'a Value>, claim: &str) -> Result<&'a str, Refusal> {
     let is_plain = |text: &&str| (1..=LONGEST_IDENTIFIER).contains(&text.len()) && !text.chars().any(char::is_control);
     let text = value.and_then(Value::as_str).filter(is_plain);
     text.ok_or_else(|| Refusal::Identifier { claim: claim.to_owned() })
+}
+
+/// The same, of a claim that may be absent.
+pub(crate) fn optional_identifier(claims: &Map<String, Value>, claim: &str) -> Result<Option<String>, Refusal> {
+    let found = claims.get(claim).map(|value| identifier(Some(value), &format!("/{claim}"))).transpose()?;
+    Ok(found.map(str::to_owned))
 }
 
 fn subject(claims: &Map<String, Value>, rule: &Provider) -> Result<String, Refusal> {
@@ -278,8 +297,9 @@ fn groups(claims: &Value, rule: &GroupsRule) -> Result<BTreeSet<String>, Refusal
     Ok(theirs.iter().filter_map(|group| rule.map.get(group)).cloned().collect())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The SHA-256 of a token, in hexadecimal digits.
+pub(crate) fn hash(token: &[u8]) -> String {
+    digest(&SHA256, token).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! (`tests/controlplane/parts/judge`).
 //!
 //! `tokens.json` has a row for each token: what differs from a good one, what each judge says, and why if they differ.
-//! `ours` is the check that refuses it, or `accepted`. In it, `now+300` is a time, `text now+300` the same as text,
+//! `ours` is the check that refuses it, or `accepted`; `logout` is true for a good logout token, and for nothing else. In it, `now+300` is a time, `text now+300` the same as text,
 //! `x * 1000` a long text, `NEST31` 31 lists in each other, `null` removes a member, `replace` changes the text of the payload.
 
 #![allow(
@@ -23,7 +23,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use jit_identity::{KeySet, Provider, verify};
+use jit_identity::{KeySet, Provider, verify, verify_logout};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -44,6 +44,9 @@ struct Row {
     ours: String,
     kubernetes: bool,
     why: Option<String>,
+    /// Whether it is a good logout token.
+    #[serde(default)]
+    logout: bool,
 }
 
 #[derive(Deserialize)]
@@ -205,9 +208,11 @@ fn two_judges_read_one_file() {
     for ((row, token), theirs) in rows.iter().zip(&tokens).zip(&theirs) {
         let found = verify(token.as_bytes(), &set, &rule, "of-this-session", now);
         let ours = found.as_ref().map_or_else(|refusal| refusal.check(), |_| "accepted");
+        let is_a_logout = verify_logout(token.as_bytes(), &set, &rule, now).is_ok();
         let differ = (ours == "accepted") != theirs.taken;
         let is_within_skew = row.why.as_deref().is_some_and(|why| why.starts_with("within clock skew"));
         if ours != row.ours
+            || is_a_logout != row.logout
             || theirs.taken != row.kubernetes
             || differ != row.why.is_some()
             || (differ && !theirs.taken && !is_within_skew)

@@ -47,7 +47,7 @@ fn a_person_is_what_the_token_says_and_the_rule_maps() {
     let rule = rule("algorithms: [RS256, ES256, PS256, EdDSA]\ngroups: {claim: /groups, map: {payments-leads: leads}}");
     for algorithm in ["RS256", "ES256", "PS256", "EdDSA"] {
         let token = SIGNER.token(algorithm, &claims(NOW));
-        assert_eq!(unverified_issuer(token.as_bytes()).unwrap(), ISSUER);
+        assert_eq!(unverified_issuer(token.as_bytes(), Kind::Id).unwrap(), ISSUER);
         let person = verify(token.as_bytes(), &KEYS, &rule, NONCE, at(NOW)).unwrap();
         let kid = signer::header(algorithm)["kid"].as_str().unwrap().to_owned();
         let expected = Person {
@@ -59,11 +59,12 @@ fn a_person_is_what_the_token_says_and_the_rule_maps() {
             acr: Some("urn:example:mfa".to_owned()),
             amr: vec!["pwd".to_owned(), "otp".to_owned()],
             authenticated: Some(at(NOW - 10)),
+            sid: None,
             flow: None,
             issued: at(NOW),
             expires: at(NOW + 300),
             kid,
-            token_hash: hexadecimal(digest(&SHA256, token.as_bytes()).as_ref()),
+            token_hash: hash(token.as_bytes()),
         };
         assert_eq!(person, expected);
     }
