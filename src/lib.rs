@@ -7,7 +7,7 @@
 //!  (engineer,                             (who      │  │  └──► trail     records, before and after
 //!   approver)                             may call) │  └─────► ca        signs for an Approved
 //!                                                   └────────► cluster   binds, unbinds, asks
-//!  people elsewhere ══ TLS ══► jit-frontend (crates/jit-frontend) ══ who calls ══► api
+//!  people elsewhere ══ TLS ══► jit-frontend (crates/jit-frontend) ══ who calls, who was logged out ══► api
 //!  deadlines, start ──► sweep ──► broker (ends only)
 //!  live grants ──► gateway ══ feed ══► jit-gateway (crates/jit-gateway): lets them through, cuts them at the end
 //!  trail ──► notices ══► jit-notify (crates/jit-notify): tells people what happens
@@ -32,7 +32,8 @@
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
 //! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers. `crates/jit-frontend` lets
-//! their people call the daemon over TLS, and introduces each of them on a socket of its own. `crates/jit-login` is the
+//! their people call the daemon over TLS, and introduces each of them on a socket of its own, where it also says whose login a
+//! provider has ended. `crates/jit-login` is the
 //! client, and `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command
 //! lines and files. Everything else is in this crate.
 //!

@@ -1,6 +1,6 @@
 //! The server behind the sockets. It limits connections, heads, bodies and time, so that one client cannot lock out the
 //! others, and all users together cannot lock out the operators. A shutdown waits for the calls that have begun.
-//! `jit-frontend` introduces the caller of each of its connections before the first call.
+//! `jit-frontend` introduces the caller of each of its connections before the first call, or says whose login is over.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,9 +27,10 @@ use tower::ServiceExt;
 use super::caller::{Account, Listener, Peer};
 use super::problem::ApiError;
 use super::{Api, router};
+use crate::grant::login::ProviderLogout;
 use crate::grant::request::PersonName;
 use crate::metrics::Limit;
-use crate::wire::frontend::{self, FromDaemon, Introduction};
+use crate::wire::frontend::{self, FromDaemon, FromFrontend, Introduction};
 use crate::wire::{ErrorCode, feed};
 
 /// The limits of the server.
@@ -171,7 +172,15 @@ pub async fn serve(
             let (api, guests, watcher) = (Arc::clone(&api), Arc::clone(&guests), graceful.watcher());
             tokio::spawn(async move {
                 let _place = place;
-                let introduced = tokio::time::timeout(limits.head, introduced(stream, &api, &guests, limits)).await;
+                let Ok(Some((stream, document))) = tokio::time::timeout(limits.head, said(stream)).await else {
+                    return;
+                };
+                let introduction = match document {
+                    FromFrontend::Introduction(introduction) => introduction,
+                    FromFrontend::Logout { version, logout } => return log_out(stream, &api, version, logout).await,
+                };
+                let introduced = introduced(stream, introduction, &api, &guests, limits);
+                let introduced = tokio::time::timeout(limits.head, introduced).await;
                 let Ok(Some((stream, peer, left, _place))) = introduced else { return };
                 let connection = watcher.watch(serving.connection(stream, peer));
                 // At the end of the session nothing more is served; a change that has begun completes all the same.
@@ -234,21 +243,64 @@ impl Serving {
     }
 }
 
-/// Reads the introduction of a connection of the front end, and answers it. Returns the caller, how long the session lasts,
+/// What the front end says first.
+async fn said(mut stream: UnixStream) -> Option<(UnixStream, FromFrontend)> {
+    match frontend::read(&mut stream).await {
+        Ok(document) => Some((stream, document)),
+        Err(error) => {
+            tracing::warn!(%error, "jit-frontend sent no document that this version knows");
+            None
+        }
+    }
+}
+
+/// Ends the access of a person whom a provider has logged out, also if the front end does not wait for the answer.
+async fn log_out(mut stream: UnixStream, api: &Arc<Api>, version: u32, logout: ProviderLogout) {
+    let (issuer, subject, sid) = (logout.issuer.clone(), logout.subject.clone(), logout.sid.clone());
+    let api = Arc::clone(api);
+    let ended = tokio::spawn(async move {
+        ensure_same(version)?;
+        Ok(api.broker.log_out(logout).await?)
+    });
+    let ended = ended.await.unwrap_or_else(|_| Err(ApiError::internal()));
+    let answer = match ended {
+        Ok(grants) => {
+            tracing::info!(issuer, subject, sid, grants, "a provider ended a login");
+            FromDaemon::LoggedOut { grants }
+        }
+        Err(error) => {
+            let why = error.problem().detail.as_str();
+            tracing::warn!(
+                issuer,
+                subject,
+                sid,
+                why,
+                "a provider ended a login, and not all of its access could be ended"
+            );
+            FromDaemon::Refused { problem: error.problem().clone() }
+        }
+    };
+    // The front end says it again if it gets no answer.
+    let _ = feed::write(&mut stream, &answer).await;
+}
+
+fn ensure_same(version: u32) -> Result<(), ApiError> {
+    if version == frontend::VERSION {
+        return Ok(());
+    }
+    let why = format!("jit-frontend speaks version {version} and jitd {}", frontend::VERSION);
+    Err(ApiError::new(ErrorCode::Internal, why).hint("ask an administrator to upgrade both"))
+}
+
+/// Answers the introduction of a connection of the front end. Returns the caller, how long the session lasts,
 /// and the caller's place; `None` if the caller is refused.
 async fn introduced(
     mut stream: UnixStream,
+    introduction: Introduction,
     api: &Api,
     guests: &Arc<Open>,
     limits: Limits,
 ) -> Option<(UnixStream, Peer, Duration, Place)> {
-    let introduction: Introduction = match frontend::read(&mut stream).await {
-        Ok(introduction) => introduction,
-        Err(error) => {
-            tracing::warn!(%error, "jit-frontend sent no introduction that this version knows");
-            return None;
-        }
-    };
     let (address, version) = (introduction.address.clone(), introduction.version);
     let admitted = match admit(introduction, api, guests, limits).await {
         Ok(admitted) => admitted,
@@ -271,10 +323,7 @@ async fn admit(
     guests: &Arc<Open>,
     limits: Limits,
 ) -> Result<(Peer, PersonName, Duration, Place), ApiError> {
-    if introduction.version != frontend::VERSION {
-        let why = format!("jit-frontend speaks version {} and jitd {}", introduction.version, frontend::VERSION);
-        return Err(ApiError::new(ErrorCode::Internal, why).hint("ask an administrator to upgrade both"));
-    }
+    ensure_same(introduction.version)?;
     let left = introduction.until.duration_since(api.broker.ledger().now());
     let left = Duration::try_from(left).ok().filter(|left| !left.is_zero());
     let left =
@@ -287,7 +336,7 @@ async fn admit(
     Ok((peer, name, left, place))
 }
 
-/// Answers an introduction that is not accepted.
+/// Answers a connection that is not accepted.
 async fn refuse(mut stream: UnixStream, error: ApiError) -> std::io::Result<()> {
     feed::write(&mut stream, &FromDaemon::Refused { problem: error.problem().clone() }).await
 }

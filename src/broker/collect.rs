@@ -99,9 +99,11 @@ impl Broker {
         }
     }
 
-    /// Refuses a person whose ID token is too old. It is not recorded: their program gets a new one, and asks again.
+    /// Refuses a person whose ID token is too old, or whose login is over. It is not recorded: their program gets a new one, and
+    /// asks again.
     fn is_fresh(&self, requester: &Person) -> Result<(), Refusal> {
         let Some(Login::Provider(login)) = &requester.login else { return Ok(()) };
+        self.logouts.ensure_lasts(login)?;
         // People of a provider that is no longer configured are nobody already.
         let fresh = self.people().fresh(&login.issuer).unwrap_or(Window::LEAST);
         login::is_fresh(login, fresh, self.ledger.now())

@@ -119,6 +119,15 @@ impl Broker {
         self.end_live(id, EndCause::Drifted, Some(event), |_| Some(found)).await
     }
 
+    /// Ends a live grant whose holder lost what let them request it. `found` says what the holder lost, as in "alice is no
+    /// longer in payments-oncall".
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the caller tries again.
+    pub async fn holder_lost(&self, id: &GrantId, found: String) -> Result<(), BrokerError> {
+        self.end_live(id, EndCause::Drifted, None, |_| Some(found)).await
+    }
+
     /// Deletes a binding that was created after its grant had ended: the daemon gave up on the request, or died, while
     /// the request was still in flight. The trail already contains the intents to bind and unbind, so nothing is
     /// recorded, and nothing may follow an end. Returns whether it was such a binding. Called only by the sweep.

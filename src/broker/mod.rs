@@ -8,6 +8,7 @@
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
 //!  introduce: a person of an identity provider, before anything else
 //!  link: an identity at a provider and an account become one person
+//!  log_out: a provider ended a login, and what was requested with it ends
 //!  logs: where the gateway's logs stand, whenever it says so, even after Ended
 //!  readings: who read what the gateway kept, before it is handed out, even after Ended
 //!  retention: what the gateway kept, deleted some time after Ended
@@ -25,6 +26,7 @@ mod extend;
 mod facts;
 mod introduce;
 mod link;
+mod log_out;
 mod logs;
 mod operate;
 mod other_access;
@@ -65,6 +67,7 @@ use crate::trail::{Introduction, Link, Opened, TrailError};
 pub use self::collect::IssuedAccess;
 use self::link::Links;
 pub use self::link::Offer;
+use self::log_out::Logouts;
 use self::logs::Logs;
 pub use self::operate::{GrantSelector, Revocation, Revoked};
 use self::proof::ANSWER_WITHIN;
@@ -222,6 +225,7 @@ pub struct Broker {
     /// Held by whoever gives a person of an identity provider a name.
     introductions: tokio::sync::Mutex<()>,
     links: Links,
+    logouts: Logouts,
     refusals: Refusals,
     logs: Logs,
     readings: Readings,
@@ -272,6 +276,7 @@ impl Broker {
             roles: tokio::sync::Mutex::default(),
             introductions: tokio::sync::Mutex::default(),
             links: Links::default(),
+            logouts: Logouts::default(),
             refusals: Refusals::default(),
             logs: Logs::default(),
             readings: Readings::default(),

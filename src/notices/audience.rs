@@ -69,6 +69,7 @@ fn tells_requester(event: &Event) -> bool {
         | Event::RefusalsCounted { .. }
         | Event::Introduced { .. }
         | Event::Linked { .. }
+        | Event::LoggedOut(_)
         | Event::Notified { .. }
         | Event::Requested(_)
         | Event::Withdrawn

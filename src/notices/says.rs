@@ -83,6 +83,7 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
         | Event::RefusalsCounted { .. }
         | Event::Introduced { .. }
         | Event::Linked { .. }
+        | Event::LoggedOut(_)
         | Event::Notified { .. } => of_daemon(fact, by),
     }
 }
@@ -106,6 +107,7 @@ fn of_daemon(fact: &Fact, by: &str) -> String {
             format!("{} more requests of {by} were refused", codes.values().sum::<u64>())
         }
         Event::Introduced { called } => format!("{by} came from an identity provider, which calls them {called}"),
+        Event::LoggedOut(logout) => format!("{} ended a login", logout.issuer),
         Event::Linked { was, .. } => format!("{by} accepted that {was} is the same person"),
         other => other.kind().to_owned(),
     }

@@ -254,6 +254,7 @@ fn the_page_of_the_trail_has_every_event() {
     let source = read(Path::new("crates/jit-core/src/grant/event.rs"));
     let request = read(Path::new("crates/jit-core/src/grant/request.rs"));
     let events = item(&source, "pub enum Event {");
+    let boxed = source.clone() + &read(Path::new("crates/jit-core/src/grant/login.rs"));
     let mut table = String::from("| kind | field | value | meaning |\n|---|---|---|---|\n");
     let mut kinds = 0;
     // Variants are indented once, their fields twice.
@@ -265,7 +266,7 @@ fn the_page_of_the_trail_has_every_event() {
         table += &row(&[&format!("`{}`", snake(name)), "", "", &said]);
         kinds += 1;
         let inner = match head.split_once("(Box<") {
-            Some((_, rest)) => item(&source, &format!("pub struct {} {{", rest.split('>').next().unwrap())).to_owned(),
+            Some((_, rest)) => item(&boxed, &format!("pub struct {} {{", rest.split('>').next().unwrap())).to_owned(),
             None => variant.lines().filter(|line| line.starts_with("        ")).collect::<Vec<_>>().join("\n"),
         };
         for [name, of, said] in fields(&inner) {

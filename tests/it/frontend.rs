@@ -5,8 +5,8 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use jit_wire::frontend::{FromDaemon, Introduction, VERSION};
-use jitd::grant::login::Flow;
+use jit_wire::frontend::{FromDaemon, FromFrontend, Introduction, VERSION};
+use jitd::grant::login::{Flow, ProviderLogout};
 use jitd::grant::request::ProviderLogin;
 use serde_json::{Value, json};
 
@@ -44,6 +44,7 @@ pub(crate) fn introduction(subject: &str, groups: &[&str]) -> Introduction {
             amr: vec!["otp".to_owned()],
             auth_time: Some(now()),
             issued: Some(now()),
+            sid: Some("s-1".to_owned()),
             flow: Some(Flow::Code),
             key_id: Some("k1".to_owned()),
             token_sha256: "ab".repeat(32),
@@ -76,8 +77,8 @@ fn now() -> jiff::Timestamp {
 pub(crate) struct Wire(UnixStream);
 
 impl Wire {
-    /// Sends one line, and reads the answer.
-    fn with(bastion: &Bastion<'_>, line: &str) -> Result<(Self, String), String> {
+    /// Sends one line, and reads the answer; `None` if it is closed without one.
+    fn said(bastion: &Bastion<'_>, line: &str) -> Option<(UnixStream, FromDaemon)> {
         // The users' socket, for which the test has waited, is there a moment before this one.
         let socket = bastion.dir.join("run/frontend.sock");
         let mut stream = until("the socket of the front end", || UnixStream::connect(&socket).ok());
@@ -88,17 +89,33 @@ impl Wire {
             let mut byte = [0];
             match stream.read(&mut byte) {
                 Ok(1) => answer.push(byte[0]),
-                _ => return Err("closed".to_owned()),
+                _ => return None,
             }
         }
-        match serde_json::from_slice(&answer).unwrap() {
-            FromDaemon::Welcome { name } => Ok((Self(stream), name)),
-            FromDaemon::Refused { problem } => Err(problem.code),
+        Some((stream, serde_json::from_slice(&answer).unwrap()))
+    }
+
+    /// The caller whom a line introduces, with their name.
+    fn with(bastion: &Bastion<'_>, line: &str) -> Result<(Self, String), String> {
+        match Self::said(bastion, line).ok_or("closed")? {
+            (stream, FromDaemon::Welcome { name }) => Ok((Self(stream), name)),
+            (_, FromDaemon::Refused { problem }) => Err(problem.code),
+            (_, answer) => panic!("{answer:?}"),
+        }
+    }
+
+    /// Says that a login is over; how many grants end by that.
+    fn logged_out(bastion: &Bastion<'_>, version: u32, logout: ProviderLogout) -> Result<usize, String> {
+        let line = serde_json::to_string(&FromFrontend::Logout { version, logout }).unwrap();
+        match Self::said(bastion, &line).ok_or("closed")? {
+            (_, FromDaemon::LoggedOut { grants }) => Ok(grants),
+            (_, FromDaemon::Refused { problem }) => Err(problem.code),
+            (_, answer) => panic!("{answer:?}"),
         }
     }
 
     pub(crate) fn introduced(bastion: &Bastion<'_>, introduction: &Introduction) -> Result<(Self, String), String> {
-        Self::with(bastion, &serde_json::to_string(introduction).unwrap())
+        Self::with(bastion, &serde_json::to_string(&FromFrontend::Introduction(introduction.clone())).unwrap())
     }
 
     pub(crate) fn call(&mut self, method: &str, path: &str, body: &Value) -> Answer {
@@ -475,7 +492,7 @@ fn nothing_but_an_introduction_opens_the_socket() {
     let bastion = bastion();
     let good = introduction("frieda", &[]);
     let line = |change: fn(&mut Value)| {
-        let mut value = serde_json::to_value(&good).unwrap();
+        let mut value = serde_json::to_value(FromFrontend::Introduction(good.clone())).unwrap();
         change(&mut value);
         value.to_string()
     };
@@ -483,7 +500,8 @@ fn nothing_but_an_introduction_opens_the_socket() {
         (line(|value| value["uid"] = json!(0)), "closed"),
         (line(|value| value["login"]["person"] = json!("bob")), "closed"),
         (line(|value| value["name"] = json!("system:masters")), "closed"),
-        (line(|value| value["version"] = json!(1)), "internal"),
+        (line(|value| value["version"] = json!(2)), "internal"),
+        (line(|value| value["kind"] = json!("logout")), "closed"),
         (line(|value| value["login"]["issuer"] = json!("https://id.example")), "unknown-caller"),
         (line(|value| value["until"] = json!("2026-01-01T00:00:00Z")), "unknown-caller"),
         ("GET /v1/whoami HTTP/1.1\r\nhost: jitd\r\n\r\n".to_owned(), "closed"),
@@ -522,4 +540,88 @@ fn one_person_does_not_take_all_connections() {
     let (mut greta, _) = Wire::introduced(&bastion, &introduction("greta", &[])).unwrap();
     assert_eq!(greta.call("GET", "/v1/whoami", &Value::Null).0, 200);
     assert_eq!(bastion.get(ALICE, "/v1/whoami").0, 200);
+}
+
+fn logout(subject: Option<&str>, sid: Option<&str>) -> ProviderLogout {
+    ProviderLogout {
+        issuer: ISSUER.to_owned(),
+        subject: subject.map(str::to_owned),
+        sid: sid.map(str::to_owned),
+        issued: now(),
+        token_sha256: "cd".repeat(32),
+    }
+}
+
+/// Live access that this person requested through the front end.
+fn live(bastion: &Bastion<'static>, wire: &mut Wire) -> Access {
+    let key = Key::new();
+    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": key.csr() }));
+    assert_eq!(status, 201, "{grant}");
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    let (status, certificate) = wire.call("POST", &path(&grant, "/certificate"), &json!({ "csr": key.csr() }));
+    assert_eq!(status, 200, "{certificate}");
+    let chain = certificate["certificate"].as_str().unwrap().to_owned();
+    let client = Admin::with_certificate(bastion.plane, &chain, &key.pem());
+    Access { grant, key, chain, client }
+}
+
+/// When a provider ends somebody's login, what they requested with it ends, with the reason; nobody else's, and not what the
+/// same person requested on the host. The trail has whose login it was, and the hash of the token.
+#[test]
+fn access_ends_when_the_provider_ends_the_login() {
+    let bastion = bastion();
+    let introduced = |who: &Introduction| Wire::introduced(&bastion, who).unwrap().0;
+    let (frieda, greta) = (introduction("frieda", &["payments-oncall"]), introduction("greta", &["payments-oncall"]));
+    let theirs = [live(&bastion, &mut introduced(&frieda)), live(&bastion, &mut introduced(&frieda))];
+    let others = [live(&bastion, &mut introduced(&greta)), bastion.live(&bastion.ask("5m"))];
+    let phase = |access: &Access| bastion.show(ERIN, &access.grant)["phase"].as_str().unwrap().to_owned();
+    for unknown in [logout(Some("nobody"), None), logout(None, Some("s-9")), logout(Some("alice-at-corp"), None)] {
+        assert_eq!(Wire::logged_out(&bastion, VERSION, unknown), Ok(0));
+    }
+    let not_ours = ProviderLogout { issuer: "https://id.example".to_owned(), ..logout(Some("frieda"), None) };
+    assert_eq!(Wire::logged_out(&bastion, VERSION, not_ours).unwrap_err(), "unknown-caller");
+    assert_eq!(Wire::logged_out(&bastion, VERSION - 1, logout(Some("frieda"), None)).unwrap_err(), "internal");
+    for access in theirs.iter().chain(&others) {
+        assert_eq!(bastion.look(access, &bastion.ns), 200);
+    }
+
+    assert_eq!(Wire::logged_out(&bastion, VERSION, logout(Some("frieda"), Some("s-1"))), Ok(2));
+    for access in &theirs {
+        assert_eq!((phase(access).as_str(), bastion.look(access, &bastion.ns)), ("ended", 403));
+        let why = bastion.show(ERIN, &access.grant)["closingWords"].as_str().unwrap().to_owned();
+        assert!(why.starts_with("frieda@corp.") && why.ends_with(&format!(" was logged out at {ISSUER}")), "{why}");
+    }
+    for access in &others {
+        assert_eq!((phase(access).as_str(), bastion.look(access, &bastion.ns)), ("live", 200));
+    }
+    assert_eq!(Wire::logged_out(&bastion, VERSION, logout(Some("frieda"), Some("s-1"))), Ok(0), "again");
+
+    let trail = bastion.trail();
+    let entry = trail.iter().rfind(|entry| entry["event"]["kind"] == "logged_out").unwrap();
+    let event = &entry["event"];
+    assert_eq!([&event["issuer"], &event["subject"], &event["sid"]], [ISSUER, "frieda", "s-1"]);
+    assert_eq!((&event["tokenSha256"], &entry["by"]), (&json!("cd".repeat(32)), &Value::Null));
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+    bastion.has_no_fault();
+}
+
+/// An approval outlives a logout, and is collected by who logs in again, not with the login that is over.
+#[test]
+fn what_was_approved_is_not_collected_with_a_login_that_is_over() {
+    let bastion = bastion();
+    let frieda = introduction("frieda", &["payments-oncall"]);
+    let (mut wire, _) = Wire::introduced(&bastion, &frieda).unwrap();
+    let key = Key::new();
+    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": key.csr() }));
+    assert_eq!(status, 201, "{grant}");
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    assert_eq!(Wire::logged_out(&bastion, VERSION, logout(Some("frieda"), Some("s-1"))), Ok(0));
+    let body = json!({ "csr": key.csr() });
+    let (status, problem) = wire.call("POST", &path(&grant, "/certificate"), &body);
+    assert_eq!((status, &problem["code"]), (403, &json!("login-stale")));
+    assert!(problem["detail"].as_str().unwrap().contains("was ended there"), "{problem}");
+    let login = ProviderLogin { sid: Some("s-2".to_owned()), ..frieda.login.clone() };
+    let (mut again, _) = Wire::introduced(&bastion, &Introduction { login, ..frieda }).unwrap();
+    let (status, answer) = again.call("POST", &path(&grant, "/certificate"), &body);
+    assert_eq!(status, 200, "{answer}");
 }

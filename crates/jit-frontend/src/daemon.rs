@@ -1,4 +1,4 @@
-//! A connection to `jitd`, of one caller: the introduction, then that caller's requests.
+//! Connections to `jitd`: of one caller, with the introduction and then that caller's requests; or with a logout.
 //!
 //! The introduction holds for the whole connection, so a connection is never shared between sessions. Only this module
 //! writes one, and only from a [`Session`].
@@ -13,8 +13,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use jit_core::grant::login::ProviderLogout;
 use jit_core::grant::request::{PersonName, ProviderLogin};
-use jit_wire::frontend::{self, FromDaemon, Introduction, VERSION};
+use jit_wire::frontend::{self, FromDaemon, FromFrontend, Introduction, VERSION};
 use jit_wire::{ErrorCode, Problem, feed};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -24,6 +25,9 @@ use crate::sessions::Session;
 /// How long `jitd` may take to accept a connection and to answer the introduction: it may ask the host's name service, which
 /// has 3 s.
 const WELCOMED_WITHIN: Duration = Duration::from_secs(6);
+
+/// How long `jitd` may take to end the access of somebody; it goes on after that.
+const LOGGED_OUT_WITHIN: Duration = Duration::from_secs(60);
 
 /// A connection to the daemon.
 pub struct Connection {
@@ -53,20 +57,11 @@ pub struct Caller {
 pub async fn introduce(socket: &Path, caller: Caller) -> Result<(String, SendRequest<Full<Bytes>>), Problem> {
     let Caller { login, name, groups, until, address } = caller;
     let introduction = Introduction { version: VERSION, login, name, groups, until, address };
-    let welcomed = timeout(WELCOMED_WITHIN, async {
-        let mut stream = UnixStream::connect(socket).await?;
-        feed::write(&mut stream, &introduction).await?;
-        let answer: FromDaemon = frontend::read(&mut stream).await?;
-        Ok::<_, std::io::Error>((stream, answer))
-    });
-    let (stream, answer) = match welcomed.await {
-        Ok(Ok(welcomed)) => welcomed,
-        Ok(Err(error)) => return Err(unreachable(&error.to_string())),
-        Err(_) => return Err(unreachable("it does not answer")),
-    };
+    let (stream, answer) = say(socket, &FromFrontend::Introduction(introduction), WELCOMED_WITHIN).await?;
     let name = match answer {
         FromDaemon::Welcome { name } => name,
         FromDaemon::Refused { problem } => return Err(problem),
+        FromDaemon::LoggedOut { .. } => return Err(unreachable("it answers something else")),
     };
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error.to_string()))?;
@@ -75,6 +70,32 @@ pub async fn introduce(socket: &Path, caller: Caller) -> Result<(String, SendReq
         let _ = connection.await;
     });
     Ok((name, sender))
+}
+
+/// Says that a login is over, and returns how many grants end by that.
+///
+/// # Errors
+/// The problem that `jitd` answered, or that it cannot be reached.
+pub async fn log_out(socket: &Path, logout: ProviderLogout) -> Result<usize, Problem> {
+    match say(socket, &FromFrontend::Logout { version: VERSION, logout }, LOGGED_OUT_WITHIN).await? {
+        (_, FromDaemon::LoggedOut { grants }) => Ok(grants),
+        (_, FromDaemon::Refused { problem }) => Err(problem),
+        (_, FromDaemon::Welcome { .. }) => Err(unreachable("it answers something else")),
+    }
+}
+
+async fn say(socket: &Path, document: &FromFrontend, within: Duration) -> Result<(UnixStream, FromDaemon), Problem> {
+    let answered = timeout(within, async {
+        let mut stream = UnixStream::connect(socket).await?;
+        feed::write(&mut stream, document).await?;
+        let answer: FromDaemon = frontend::read(&mut stream).await?;
+        Ok::<_, std::io::Error>((stream, answer))
+    });
+    match answered.await {
+        Ok(Ok(answered)) => Ok(answered),
+        Ok(Err(error)) => Err(unreachable(&error.to_string())),
+        Err(_) => Err(unreachable("it does not answer")),
+    }
 }
 
 impl Connection {

@@ -153,6 +153,7 @@ impl Client {
             amr: person.amr,
             auth_time: person.authenticated,
             issued: Some(person.issued),
+            sid: person.sid,
             flow: person.flow,
             key_id: Some(person.kid),
             token_sha256: person.token_hash,

@@ -147,6 +147,7 @@ mod tests {
                 amr: Vec::new(),
                 auth_time: None,
                 issued: None,
+                sid: None,
                 flow: None,
                 key_id: None,
                 token_sha256: token.to_owned(),

@@ -1,9 +1,11 @@
-//! What `jit-frontend` says to `jitd` and to people: the introduction of a caller, and the forms of its own routes.
+//! What `jit-frontend` says to `jitd` and to people: who calls, whose login is over, and the forms of its own routes.
 //!
 //! ```text
 //!  jit-login ══ TLS, client certificate ══► jit-frontend ─► introduction ─► jitd, over a Unix socket of its own
 //!                                                        ◄─ welcome, or a problem
 //!                                                        ══ HTTP of this one caller, until the connection ends ══►
+//!  identity provider ══ TLS ══════════════► jit-frontend ─► logout ───────► jitd, over another connection
+//!                                                        ◄─ done, or a problem
 //! ```
 //! An introduction holds for one connection to `jitd`, and comes before its first request. So nothing that a client sends
 //! stands beside it, and no header can be taken for it. A side that reads another version, or a field that it does not know,
@@ -13,6 +15,7 @@ use std::io::{Error, ErrorKind};
 
 use jiff::Timestamp;
 use jit_core::grant::digest::sha256_hex;
+use jit_core::grant::login::ProviderLogout;
 use jit_core::grant::request::{PersonName, ProviderLogin};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,8 +24,8 @@ use utoipa::ToSchema;
 
 use crate::Problem;
 
-/// The version of the introduction. Both sides must have the same.
-pub const VERSION: u32 = 2;
+/// The version of these documents. Both sides must have the same.
+pub const VERSION: u32 = 3;
 
 /// The longest document of either side, in bytes: an ID token has at most 16 KiB, with all its groups.
 pub const LONGEST: usize = 64 * 1024;
@@ -30,7 +33,22 @@ pub const LONGEST: usize = 64 * 1024;
 /// The default socket of the daemon for the front end.
 pub const DEFAULT_SOCKET: &str = "/run/jitd/frontend.sock";
 
-/// The first and only document of the front end: who calls on this connection.
+/// The first and only document of the front end on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum FromFrontend {
+    /// Who calls on this connection.
+    Introduction(Introduction),
+    /// A provider has ended a login. Nothing follows.
+    Logout {
+        /// [`VERSION`].
+        version: u32,
+        /// What the provider said.
+        logout: ProviderLogout,
+    },
+}
+
+/// Who calls on a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Introduction {
@@ -48,7 +66,7 @@ pub struct Introduction {
     pub address: String,
 }
 
-/// The answer of the daemon to an introduction.
+/// The answer of the daemon to the document of the front end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum FromDaemon {
@@ -57,9 +75,14 @@ pub enum FromDaemon {
         /// The name of the person, in the trail and in certificates.
         name: String,
     },
-    /// The daemon does not serve this person now, and closes the connection.
+    /// The access of the person who was logged out ends, and the daemon closes the connection.
+    LoggedOut {
+        /// How many grants end by this.
+        grants: usize,
+    },
+    /// The daemon does not serve this person now, or could not end all of it, and closes the connection.
     Refused {
-        /// Why, for the person.
+        /// Why, for the person or the log.
         problem: Problem,
     },
 }
@@ -166,6 +189,7 @@ mod tests {
                 amr: vec!["pwd".to_owned(), "otp".to_owned()],
                 auth_time: Some("2026-11-30T08:00:00Z".parse().unwrap()),
                 issued: Some("2026-11-30T08:05:00Z".parse().unwrap()),
+                sid: Some("s-1".to_owned()),
                 flow: Some(Flow::Code),
                 key_id: Some("k1".to_owned()),
                 token_sha256: "ab".repeat(32),
@@ -181,28 +205,42 @@ mod tests {
     #[test]
     fn documents_keep_their_form() {
         let problem = Problem::new(ErrorCode::UnknownCaller, "`alice` is not declared");
+        let logout = ProviderLogout {
+            issuer: "https://id.example/realms/corp".to_owned(),
+            subject: Some("7d1c".to_owned()),
+            sid: Some("s-1".to_owned()),
+            issued: "2026-11-30T09:00:00Z".parse().unwrap(),
+            token_sha256: "cd".repeat(32),
+        };
+        let said = [FromFrontend::Introduction(introduction()), FromFrontend::Logout { version: VERSION, logout }];
         let lines = [
-            serde_json::to_string(&introduction()).unwrap(),
+            serde_json::to_string(&said[0]).unwrap(),
+            serde_json::to_string(&said[1]).unwrap(),
             serde_json::to_string(&FromDaemon::Welcome { name: "alice".to_owned() }).unwrap(),
+            serde_json::to_string(&FromDaemon::LoggedOut { grants: 2 }).unwrap(),
             serde_json::to_string(&FromDaemon::Refused { problem }).unwrap(),
         ];
         assert_eq!(format!("{}\n", lines.join("\n")), include_str!("frontend.golden.jsonl"));
-        assert_eq!(serde_json::from_str::<Introduction>(&lines[0]).unwrap(), introduction());
+        for (line, said) in lines.iter().zip(said) {
+            assert_eq!(serde_json::from_str::<FromFrontend>(line).unwrap(), said);
+        }
     }
 
     #[tokio::test]
     async fn only_one_known_document_is_read() {
-        let good = format!("{}\n", serde_json::to_string(&introduction()).unwrap());
-        assert_eq!(read::<Introduction>(good.as_bytes()).await.unwrap(), introduction());
+        let said = FromFrontend::Introduction(introduction());
+        let good = format!("{}\n", serde_json::to_string(&said).unwrap());
+        assert_eq!(read::<FromFrontend>(good.as_bytes()).await.unwrap(), said);
         for (sent, why) in [
             (format!("{good}GET / HTTP/1.1\r\n"), "something follows"),
             (good.replace("\"version\"", "\"uid\":0,\"version\""), "unknown field `uid`"),
             (good.replace("\"acr\"", "\"admin\":true,\"acr\""), "unknown field `admin`"),
+            (good.replace("\"introduction\"", "\"login\""), "unknown variant `login`"),
             (good.trim_end().to_owned(), "end of file"),
             (String::new(), "end of file"),
             ("x".repeat(LONGEST + 1), "too long"),
         ] {
-            let told = read::<Introduction>(sent.as_bytes()).await.unwrap_err().to_string();
+            let told = read::<FromFrontend>(sent.as_bytes()).await.unwrap_err().to_string();
             assert!(told.contains(why), "{told}");
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::sha256_hex;
 use super::glass::Verdict;
+use super::login::ProviderLogout;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, ClusterName, KeyHash, Namespace, PersonName, Reason, Scope, Window};
 use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase, Reading, SentText};
@@ -82,6 +83,8 @@ pub enum Event {
         /// The name of the identity's person until then.
         was: PersonName,
     },
+    /// A provider ended a person's login, or all of them; what they requested with a login there ends.
+    LoggedOut(Box<ProviderLogout>),
     /// What `jit-notify` reports that people were told since its last report.
     Notified {
         /// The texts, in the order in which their receivers took them.
@@ -355,6 +358,7 @@ impl Event {
             Self::RefusalsCounted { .. } => "refusals_counted",
             Self::Introduced { .. } => "introduced",
             Self::Linked { .. } => "linked",
+            Self::LoggedOut(_) => "logged_out",
             Self::Notified { .. } => "notified",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",

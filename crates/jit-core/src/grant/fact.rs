@@ -65,7 +65,7 @@ impl Fact {
             }
             Event::Introduced { .. } => self.login().is_some_and(|login| login.identity().is_some()),
             Event::Linked { .. } => matches!(self.author, Author::Person { .. }),
-            Event::Notified { .. } => self.author == Author::Daemon,
+            Event::LoggedOut(_) | Event::Notified { .. } => self.author == Author::Daemon,
             _ => false,
         }
     }
@@ -185,6 +185,7 @@ mod tests {
             amr: vec!["otp".to_owned()],
             auth_time: Some("2027-01-15T07:59:00Z".parse().unwrap()),
             issued: None,
+            sid: None,
             flow: None,
             key_id: Some("k1".to_owned()),
             token_sha256: "ab".to_owned(),

@@ -1,4 +1,5 @@
-//! What a login at an identity provider must have, before the person approves, uses break-glass, or gets a certificate.
+//! What a login at an identity provider must have, before the person approves, uses break-glass, or gets a certificate; and
+//! what is over once the provider says that a login is.
 //!
 //! A rule of the policy says what it requires (`login`); a provider of the configuration, how fresh a token must be for a
 //! certificate (`fresh`). Both are about people who come from a provider: whoever comes by an account proved it to the host.
@@ -113,6 +114,51 @@ pub fn is_fresh(login: &ProviderLogin, fresh: Window, now: Timestamp) -> Result<
     Err(Refusal::new(Code::LoginStale, why).hint("log in again with `jit-login login`"))
 }
 
+/// What a provider's logout token says, as `jit-frontend` verified it. The token itself is never kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderLogout {
+    /// The provider (`iss`).
+    pub issuer: String,
+    /// The person at the provider (`sub`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The login (`sid`); without it, all logins of the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// When the token was issued (`iat`).
+    pub issued: Timestamp,
+    /// SHA-256 of the token, hex.
+    pub token_sha256: String,
+}
+
+impl ProviderLogout {
+    /// Whether this login is over. One of which it is not known which login it is at the provider is, if it is this person's.
+    #[must_use]
+    pub fn ends(&self, login: &ProviderLogin) -> bool {
+        let is_another = self.sid.is_some() && login.sid.is_some() && self.sid != login.sid;
+        self.ends_access_of(login) && !is_another
+    }
+
+    /// Whether a login that comes after the logout is nevertheless over, because its token is from before.
+    #[must_use]
+    pub fn has_ended(&self, login: &ProviderLogin) -> bool {
+        let is_known = self.sid.is_some() && login.sid.is_some();
+        self.ends(login) && (is_known || login.issued.is_none_or(|issued| issued <= self.issued))
+    }
+
+    /// Whether the access ends that was requested with this login: it is this person's at this provider. With which login it
+    /// was collected and used since is not known, so that does not matter.
+    #[must_use]
+    pub fn ends_access_of(&self, login: &ProviderLogin) -> bool {
+        let is_theirs = match &self.subject {
+            Some(subject) => *subject == login.subject,
+            None => self.sid.is_some() && self.sid == login.sid,
+        };
+        self.issuer == login.issuer && is_theirs
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +177,7 @@ mod tests {
             amr: vec!["pwd".to_owned(), "otp".to_owned()],
             auth_time: Some(at(-600)),
             issued: Some(at(-60)),
+            sid: Some("s-1".to_owned()),
             flow: Some(Flow::Code),
             key_id: None,
             token_sha256: String::new(),
@@ -182,6 +229,42 @@ mod tests {
         assert_eq!(is_fresh(&login(), "1m".parse().unwrap(), at(0)), Ok(()));
         for (login, now) in [(login(), 1), (ProviderLogin { issued: None, ..login() }, 0)] {
             assert_eq!(is_fresh(&login, "1m".parse().unwrap(), at(now)).unwrap_err().code, Code::LoginStale);
+        }
+    }
+
+    /// Each case is a logout, and whether it ends this login, one that comes later, and the access of this one.
+    #[test]
+    fn a_logout_ends_the_login_that_it_names_and_all_of_the_person_if_it_names_none() {
+        let logout = |subject: &str, sid: &str| ProviderLogout {
+            issuer: "https://id.example".to_owned(),
+            subject: (!subject.is_empty()).then(|| subject.to_owned()),
+            sid: (!sid.is_empty()).then(|| sid.to_owned()),
+            issued: at(-60),
+            token_sha256: String::new(),
+        };
+        let later = ProviderLogin { issued: Some(at(-59)), ..login() };
+        let unnamed = ProviderLogin { sid: None, ..login() };
+        let unnamed_later = ProviderLogin { sid: None, ..later.clone() };
+        for (login, logout, expected) in [
+            (login(), logout("1", "s-1"), [true, true, true]),
+            (login(), logout("", "s-1"), [true, true, true]),
+            (login(), logout("1", ""), [true, true, true]),
+            // Another login of the same person: the session goes on, but whose access it was is not known.
+            (login(), logout("1", "s-2"), [false, false, true]),
+            (login(), logout("", "s-2"), [false, false, false]),
+            // Another person.
+            (login(), logout("2", ""), [false, false, false]),
+            (login(), logout("2", "s-1"), [false, false, false]),
+            (login(), ProviderLogout { issuer: "https://id.example/".to_owned(), ..logout("1", "s-1") }, [false; 3]),
+            // A login that is over stays so, however new its token is.
+            (later.clone(), logout("1", "s-1"), [true, true, true]),
+            (later, logout("1", ""), [true, false, true]),
+            (unnamed.clone(), logout("1", "s-2"), [true, true, true]),
+            (unnamed_later, logout("1", "s-2"), [true, false, true]),
+            (unnamed, logout("", "s-1"), [false, false, false]),
+        ] {
+            let found = [logout.ends(&login), logout.has_ended(&login), logout.ends_access_of(&login)];
+            assert_eq!(found, expected, "{logout:?} {login:?}");
         }
     }
 }

@@ -90,6 +90,9 @@ pub struct ProviderLogin {
     /// When the token was issued (`iat`); absent in older trails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued: Option<Timestamp>,
+    /// The login at the provider, which its logout tokens name (`sid`, OpenID Connect Back-Channel Logout 1.0 section 2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
     /// By which way the person logged in, if that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,

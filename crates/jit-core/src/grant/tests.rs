@@ -507,6 +507,7 @@ fn one_identity_at_a_provider_is_one_person() {
             amr: Vec::new(),
             auth_time: None,
             issued: None,
+            sid: None,
             flow: None,
             key_id: None,
             token_sha256: String::new(),

@@ -17,8 +17,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use jit_core::grant::login::ProviderLogout;
 use jit_dial::provider;
-use jit_wire::frontend::{self, FromDaemon, Introduction};
+use jit_wire::frontend::{self, FromDaemon, FromFrontend, Introduction};
 use jit_wire::{ErrorCode, Problem, feed};
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -36,6 +37,10 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) introductions: Vec<Introduction>,
+    pub(crate) logouts: Vec<ProviderLogout>,
+    /// How many logouts it fails to end yet, and whether it refuses all of them.
+    pub(crate) fails: usize,
+    pub(crate) refuses: bool,
     /// Method and path, headers, body.
     pub(crate) requests: Vec<(String, String, String)>,
 }
@@ -125,15 +130,29 @@ impl Front {
 
     /// An ID token of the provider, with these claims instead of the usual ones.
     pub(crate) fn token(&self, nonce: &str, claims: Value) -> String {
+        let usual = json!({
+            "sub": "7d1c", "nonce": nonce, "preferred_username": "alice", "groups": ["/leads", "/others"], "acr": "2",
+            "amr": ["otp"], "sid": "s-1",
+        });
+        self.signed(&json!({ "alg": "ES256", "kid": "k1" }), usual, claims)
+    }
+
+    /// A logout token of the provider, with these claims instead of the usual ones.
+    pub(crate) fn logout_token(&self, jti: &str, claims: Value) -> String {
+        let event = "http://schemas.openid.net/event/backchannel-logout";
+        let usual = json!({ "sub": "7d1c", "sid": "s-1", "jti": jti, "events": { event: {} } });
+        self.signed(&json!({ "alg": "ES256", "kid": "k1", "typ": "logout+jwt" }), usual, claims)
+    }
+
+    fn signed(&self, header: &Value, usual: Value, claims: Value) -> String {
         #[expect(clippy::disallowed_methods, reason = "the provider has a clock")]
         let now = jiff::Timestamp::now().as_second();
-        let mut payload = json!({
-            "iss": self.issuer, "aud": "jit-login", "sub": "7d1c", "iat": now, "exp": now + 300, "nonce": nonce,
-            "preferred_username": "alice", "groups": ["/leads", "/others"], "acr": "2", "amr": ["otp"],
-        });
-        payload.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        let mut payload = json!({ "iss": self.issuer, "aud": "jit-login", "iat": now, "exp": now + 300 });
+        for claims in [usual, claims] {
+            payload.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&json!({ "alg": "ES256", "kid": "k1" })), part(&payload));
+        let signed = format!("{}.{}", part(header), part(&payload));
         let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
     }
@@ -204,6 +223,20 @@ async fn issue(folder: &std::path::Path, public: &[u8]) -> String {
     issuer
 }
 
+/// What `jitd` answers to a logout.
+fn logged_out(told: &mut Told, logout: ProviderLogout) -> FromDaemon {
+    if told.refuses {
+        let problem = Problem::new(ErrorCode::UnknownCaller, "no such provider");
+        return FromDaemon::Refused { problem };
+    }
+    if let Some(left) = told.fails.checked_sub(1) {
+        told.fails = left;
+        return FromDaemon::Refused { problem: Problem::new(ErrorCode::TrailUnavailable, "the disk is full") };
+    }
+    told.logouts.push(logout);
+    FromDaemon::LoggedOut { grants: 1 }
+}
+
 /// `jitd`: welcomes everybody but `mallory`, and answers each request with its path.
 fn be_jitd(listener: UnixListener, told: Arc<Mutex<Told>>) {
     tokio::spawn(async move {
@@ -211,7 +244,13 @@ fn be_jitd(listener: UnixListener, told: Arc<Mutex<Told>>) {
             let (mut stream, _) = listener.accept().await.unwrap();
             let told = Arc::clone(&told);
             tokio::spawn(async move {
-                let introduction: Introduction = frontend::read(&mut stream).await.unwrap();
+                let introduction = match frontend::read(&mut stream).await.unwrap() {
+                    FromFrontend::Introduction(introduction) => introduction,
+                    FromFrontend::Logout { logout, .. } => {
+                        let answer = logged_out(&mut told.lock(), logout);
+                        return feed::write(&mut stream, &answer).await.unwrap();
+                    }
+                };
                 let name = introduction.name.to_string();
                 told.lock().introductions.push(introduction);
                 if name.starts_with("mallory") {
