@@ -31,15 +31,32 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     answer
 }
 
+/// No body.
+#[must_use]
+pub fn nothing() -> Body {
+    whole(Bytes::new())
+}
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A view.
 #[must_use]
 pub fn json(status: StatusCode, view: &impl Serialize) -> Response<Body> {
     // Strings, numbers and times always serialise.
     let body = serde_json::to_vec(view).unwrap_or_default();
-    let mut answer = Response::new(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
+    let mut answer = Response::new(whole(Bytes::from(body)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
+}
+
+/// The client has proved no key.
+#[must_use]
+pub fn no_key() -> Problem {
+    Problem::new(ErrorCode::KeyRequired, "this needs the key of a client, and the connection proves none")
+        .hint("use `jit-login`, which proves its key with a client certificate")
 }
 
 /// The client has no session, or it is over.

@@ -38,7 +38,8 @@ impl ClientKey {
     }
 }
 
-/// Accepts every certificate whose key is an ECDSA key on P-256, the kind that `jit-login` makes.
+/// Accepts every certificate whose key is an ECDSA key on P-256, the kind that `jit-login` makes; and a client that has none,
+/// such as an identity provider.
 pub struct AnyKey(Arc<CryptoProvider>);
 
 impl AnyKey {
@@ -58,6 +59,10 @@ impl fmt::Debug for AnyKey {
 impl ClientCertVerifier for AnyKey {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
     }
 
     fn verify_client_cert(

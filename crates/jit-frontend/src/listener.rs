@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  TCP ─► a place, or refused at once ─► its first byte ─► TLS 1.3, a key proved ─► requests ─► closed
+//!                                                                  └ no certificate ─► one request, a logout ─► closed
 //! ```
 //! Who does not begin gets nothing of the TLS library's memory. There are no session tickets: each connection proves its key.
 
@@ -27,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::client_key::{AnyKey, ClientKey};
 use crate::places::{Place, Places};
-use crate::routes::{Client, Routes};
+use crate::routes::{Client, Routes, Stranger};
 
 /// Connections at a time, in total and of one address. Below two files for each, see `LimitNOFILE=` of the unit.
 pub const CONNECTIONS: usize = 2560;
@@ -115,22 +116,27 @@ impl Listener {
             Err(_) => return,
         };
         let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
-        // The handshake has checked that there is one that can be read.
-        let Some(key) = chain.first().and_then(|certificate| ClientKey::of(certificate)) else { return };
-        let daemon = tokio::sync::Mutex::default();
-        let client = Arc::new(Client { routes: Arc::clone(&self.routes), key, peer, daemon });
-        let service = service_fn(move |request: Request<Incoming>| {
-            let client = Arc::clone(&client);
-            // On the heap while it is worked on: hyper keeps the room of this future as long as the connection.
-            async move { Ok::<_, Infallible>(Box::pin(client.answer(request)).await) }
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .max_headers(HEADERS)
-            .max_buf_size(LARGEST_HEAD)
-            .serve_connection(TokioIo::new(tls), service)
-            .await;
+        let (routes, mut http) = (Arc::clone(&self.routes), http1::Builder::new());
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_headers(HEADERS).max_buf_size(LARGEST_HEAD);
+        let served = if let Some(certificate) = chain.first() {
+            // The handshake has checked that it can be read.
+            let Some(key) = ClientKey::of(certificate) else { return };
+            let daemon = tokio::sync::Mutex::default();
+            let client = Arc::new(Client { routes, key, peer, daemon });
+            let service = service_fn(move |request: Request<Incoming>| {
+                let client = Arc::clone(&client);
+                // On the heap while it is worked on: hyper keeps the room of this future as long as the connection.
+                async move { Ok::<_, Infallible>(Box::pin(client.answer(request)).await) }
+            });
+            http.serve_connection(TokioIo::new(tls), service).await
+        } else {
+            let stranger = Arc::new(Stranger { routes, peer });
+            let service = service_fn(move |request: Request<Incoming>| {
+                let stranger = Arc::clone(&stranger);
+                async move { Ok::<_, Infallible>(Box::pin(stranger.answer(request)).await) }
+            });
+            http.keep_alive(false).serve_connection(TokioIo::new(tls), service).await
+        };
         if let Err(error) = served {
             tracing::debug!(%error, %peer, "a connection ended badly");
         }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use jit_frontend::certificate::Certificate;
 use jit_frontend::config::Config;
 use jit_frontend::listener::{CONNECTIONS, CONNECTIONS_OF_ONE, Listener};
+use jit_frontend::logout::TURNS;
 use jit_frontend::places::Places;
 use jit_frontend::routes::Routes;
 use jit_frontend::sessions::Sessions;
@@ -20,6 +21,7 @@ use libsystemd::daemon::{NotifyState, notify};
 use listenfd::ListenFd;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 /// Lets people of identity providers call jitd over TLS
 #[derive(Parser)]
@@ -121,6 +123,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             scopes: config.scopes.clone(),
             tokens: Tokens::new(config.providers.clone()).map_err(Failure::Other)?,
             sessions: Sessions::default(),
+            turns: Semaphore::new(TURNS),
             refusals: parking_lot::Mutex::default(),
             clock: CLOCK,
         });

@@ -23,6 +23,11 @@ pub(crate) fn page() -> Page {
              counts. Sessions are in memory only, so after a restart people log in again.",
         )
         .text(
+            "A provider that supports OpenID Connect Back-Channel Logout 1.0 can say at SERVER`/v1/logout` that a login is over. \
+             The person's sessions of that login, and the live access that they requested through this provider, then end at \
+             once. It needs no certificate for that, and has to trust the one of the front end.",
+        )
+        .text(
             "`jitd` needs the issuers under `providers` of `jitd-config`(5), where it also says which groups their people \
              can be in.",
         );

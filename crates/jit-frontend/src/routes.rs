@@ -5,7 +5,11 @@
 //! | `GET /v1/providers` | anybody | what a client needs to know to log in |
 //! | `POST /v1/sessions` | anybody with an ID token for this front end and this key | opens a session |
 //! | `GET`, `DELETE /v1/login` | the session's key | shows it, ends it |
+//! | `POST /v1/logout` | anybody with a logout token of a provider, also without a key | ends the login's sessions and access |
 //! | everything else below `/v1/` | the session's key | `jitd` answers, as on its users' socket |
+//!
+//! The key of a connection says nothing about a logout: the token says who sent it, and some providers have a certificate for
+//! whatever they call.
 //!
 //! Of a request only the method, the path, the body and its type reach `jitd`; no header of a client says who it is.
 
@@ -23,6 +27,7 @@ use jit_core::grant::request::{ProviderLogin, Window};
 use jit_wire::frontend::{ProviderList, ProviderView, SessionBody, nonce};
 use jit_wire::{ErrorCode, Problem};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +61,8 @@ pub struct Routes {
     pub tokens: Tokens,
     /// The sessions.
     pub sessions: Sessions,
+    /// Turns to tell `jitd` of logouts.
+    pub turns: Semaphore,
     /// Refused tokens.
     pub refusals: Mutex<Refusals>,
     /// The clock of the host.
@@ -81,6 +88,30 @@ pub struct Client {
     pub daemon: tokio::sync::Mutex<Option<Connection>>,
 }
 
+/// One connection of a client that has proved no key.
+pub struct Stranger {
+    /// What all connections share.
+    pub routes: Arc<Routes>,
+    /// Its address.
+    pub peer: SocketAddr,
+}
+
+impl Stranger {
+    /// Answers a request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        match (&head.method, head.uri.path()) {
+            (&Method::POST, "/v1/logout") => self.routes.log_out(&head.headers, body, self.peer).await,
+            (_, "/v1/logout") => answer::problem(&no_such_method()),
+            _ => answer::problem(&answer::no_key()),
+        }
+    }
+}
+
+fn no_such_method() -> Problem {
+    Problem::new(ErrorCode::NoSuchMethod, "this route has no such method")
+}
+
 impl Client {
     /// Answers a request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -99,10 +130,9 @@ impl Client {
                 self.routes.sessions.end(&self.key.sha256);
                 Ok(answer::json(StatusCode::OK, &view))
             }
+            (&Method::POST, "/v1/logout") => Ok(self.routes.log_out(&head.headers, body, self.peer).await),
             // `jitd` has a list of recorded sessions at `/v1/sessions`.
-            (_, "/v1/providers" | "/v1/login") => {
-                Err(Problem::new(ErrorCode::NoSuchMethod, "this route has no such method"))
-            }
+            (_, "/v1/providers" | "/v1/login" | "/v1/logout") => Err(no_such_method()),
             // The operators' health check and metrics are not among them.
             _ if path.starts_with("/v1/") => self.pass_on(head, body).await,
             _ => Err(Problem::new(ErrorCode::NoSuchRoute, "there is no such route")),
@@ -137,7 +167,7 @@ impl Client {
     async fn open(&self, headers: &HeaderMap, body: Incoming) -> Result<Arc<Session>, Problem> {
         let routes = &self.routes;
         let body = whole(body).await?;
-        if !is_json(headers) {
+        if !is_of_type(headers, b"application/json") {
             return Err(Problem::new(ErrorCode::NotJson, "the body must be application/json"));
         }
         let SessionBody { id_token } = serde_json::from_slice(&body)
@@ -145,7 +175,6 @@ impl Client {
             .map_err(|_| Problem::new(ErrorCode::Malformed, "the body must be an object with `idToken` alone"))?;
         let now = (routes.clock)();
         let person = routes.tokens.verify(&id_token, &nonce(&routes.server, &self.key.spki), now).await?;
-        routes.sessions.may_open(&self.key.sha256, &person.token_hash)?;
         let login = ProviderLogin {
             issuer: person.issuer,
             subject: person.subject,
@@ -158,6 +187,7 @@ impl Client {
             key_id: Some(person.kid),
             token_sha256: person.token_hash,
         };
+        routes.sessions.may_open(&self.key.sha256, &login)?;
         let (name, groups): (_, Vec<String>) = (person.name, person.groups.into_iter().collect());
         let until = now + routes.session.duration();
         // `jitd` says whether it knows the person before there is a session.
@@ -233,7 +263,7 @@ impl Client {
 
 impl Routes {
     /// Whether this address may present a token now.
-    fn may_try(&self, peer: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn may_try(&self, peer: IpAddr) -> Result<(), Problem> {
         let now = (self.clock)();
         let refusals = self.refusals.lock();
         let has_tried_enough = refusals.of.get(&network(peer)).is_some_and(|count| *count >= REFUSALS);
@@ -247,7 +277,7 @@ impl Routes {
     }
 
     /// Counts a refused token.
-    fn refused(&self, peer: IpAddr) {
+    pub(crate) fn refused(&self, peer: IpAddr) {
         let now = (self.clock)();
         let mut refusals = self.refusals.lock();
         if !refusals.is_in_the_minute(now) {
@@ -264,15 +294,15 @@ impl Refusals {
     }
 }
 
-/// `application/json`, with or without parameters (RFC 9110 section 8.3.1).
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the body is of this media type, with or without parameters (RFC 9110 section 8.3.1).
+pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &[u8]) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    kind.trim_ascii().eq_ignore_ascii_case(media_type)
 }
 
 /// The whole body of a request.
-async fn whole(body: Incoming) -> Result<Bytes, Problem> {
+pub(crate) async fn whole(body: Incoming) -> Result<Bytes, Problem> {
     let late = |_| Problem::new(ErrorCode::TimedOut, "the body did not arrive in time").hint("try again");
     let collected = timeout(BODY_WITHIN, Limited::new(body, LONGEST_BODY).collect()).await.map_err(late)?;
     let collected = collected.map_err(|error| {

@@ -1,12 +1,14 @@
 //! Sessions: who has proved with which key who they are. They live in memory only; after a restart people log in again.
 //!
-//! A session belongs to one key and one identity, and ends at its end, at `DELETE /v1/login`, or when the same key opens
-//! another one. A token opens sessions for one key only, also where it carries no nonce.
+//! A session belongs to one key and one identity, and ends at its end, at `DELETE /v1/login`, when the same key opens
+//! another one, or when its provider ends the login. A token opens sessions for one key only, also where it carries no nonce,
+//! and none once its login is over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use jit_core::grant::login::ProviderLogout;
 use jit_core::grant::request::{PersonName, ProviderLogin};
 use jit_wire::frontend::SessionView;
 use jit_wire::{ErrorCode, Problem};
@@ -19,6 +21,13 @@ const MOST: usize = 4096;
 /// Sessions of one person at a time: each terminal of a person may have one. The oldest gives way.
 const MOST_OF_ONE: usize = 16;
 
+/// Logouts that are remembered. The one that may be forgotten first gives way.
+const MOST_LOGOUTS: usize = 16_384;
+
+/// For how long a logout is remembered: as long as a token of before could open a session, and as long as its own token could
+/// come again. Neither may live longer than a day (`maxLife`), with the clocks' difference.
+const LOGOUT_REMEMBERED: SignedDuration = SignedDuration::from_mins(24 * 60 + 2);
+
 /// The sessions.
 #[derive(Default)]
 pub struct Sessions(Mutex<State>);
@@ -29,6 +38,8 @@ struct State {
     by_key: HashMap<String, Arc<Session>>,
     /// Tokens that have opened a session: with which key, and until when they could open another one.
     used: HashMap<String, (String, Timestamp)>,
+    /// Logouts, and since when, by issuer and `jti`.
+    logouts: HashMap<(String, String), (ProviderLogout, Timestamp)>,
 }
 
 /// One session.
@@ -66,12 +77,12 @@ impl Sessions {
         self.0.lock().by_key.get(key).filter(|session| session.until > now).cloned()
     }
 
-    /// Whether a token may open a session for this key: no other key has.
+    /// Whether the token of this login may open a session for this key: no other key has, and the login is not over.
     ///
     /// # Errors
     /// The refusal.
-    pub fn may_open(&self, key: &str, token_sha256: &str) -> Result<(), Problem> {
-        self.0.lock().may_open(key, token_sha256)
+    pub fn may_open(&self, key: &str, login: &ProviderLogin) -> Result<(), Problem> {
+        self.0.lock().may_open(key, login)
     }
 
     /// Opens a session. The token, which expires at `expires`, opens none for another key.
@@ -82,8 +93,8 @@ impl Sessions {
         let (now, session) = (session.since, Arc::new(session));
         let mut state = self.0.lock();
         // Again, under the lock: two keys can have come this far with one token.
-        state.may_open(key, &session.login.token_sha256)?;
-        let State { by_key, used } = &mut *state;
+        state.may_open(key, &session.login)?;
+        let State { by_key, used, .. } = &mut *state;
         by_key.retain(|_, session| session.until > now);
         // A token is accepted for a minute after its end, see `jit-identity`.
         used.retain(|_, (_, expires)| *expires + SignedDuration::from_mins(2) > now);
@@ -111,11 +122,43 @@ impl Sessions {
             true
         })
     }
+
+    /// Ends the sessions of a login that its provider has ended, by the token with this `jti`. Returns how many.
+    ///
+    /// # Errors
+    /// The refusal: a `jti` counts once.
+    pub fn log_out(&self, logout: &ProviderLogout, jti: &str, now: Timestamp) -> Result<usize, Problem> {
+        let mut state = self.0.lock();
+        let State { by_key, logouts, .. } = &mut *state;
+        logouts.retain(|_, (_, since)| *since + LOGOUT_REMEMBERED > now);
+        let name = (logout.issuer.clone(), jti.to_owned());
+        if logouts.contains_key(&name) {
+            return Err(Problem::new(ErrorCode::TokenUsed, "this logout token has come before (`jti`)"));
+        }
+        if logouts.len() >= MOST_LOGOUTS {
+            let oldest = logouts.iter().min_by_key(|(_, (_, since))| *since).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| logouts.remove(&oldest));
+        }
+        logouts.insert(name, (logout.clone(), now));
+        let before = by_key.len();
+        by_key.retain(|_, session| {
+            let is_over = logout.ends(&session.login);
+            if is_over {
+                session.ended.cancel();
+            }
+            !is_over
+        });
+        Ok(before - by_key.len())
+    }
 }
 
 impl State {
-    fn may_open(&self, key: &str, token_sha256: &str) -> Result<(), Problem> {
-        match self.used.get(token_sha256) {
+    fn may_open(&self, key: &str, login: &ProviderLogin) -> Result<(), Problem> {
+        if self.logouts.values().any(|(logout, _)| logout.has_ended(login)) {
+            let why = "the provider has ended the login of this token";
+            return Err(Problem::new(ErrorCode::TokenRefused, why).hint("log in again with `jit-login login`"));
+        }
+        match self.used.get(&login.token_sha256) {
             Some((other, _)) if other != key => {
                 Err(Problem::new(ErrorCode::TokenUsed, "another key has opened a session with this token").hint(
                     "log in again with `jit-login login`; if nobody else should have the token, tell an administrator",
@@ -197,5 +240,59 @@ mod tests {
         }
         let ended: Vec<bool> = opened.iter().map(|session| session.ended.is_cancelled()).collect();
         assert!(ended[0] && ended[1..].iter().all(|ended| !ended) && !other.ended.is_cancelled());
+    }
+
+    fn at_login(sid: &str, issued: i64, session: Session) -> Session {
+        let login = ProviderLogin { sid: Some(sid.to_owned()), issued: Some(at(issued)), ..session.login };
+        Session { login, ..session }
+    }
+
+    fn logout(subject: Option<&str>, sid: Option<&str>, issued: i64) -> ProviderLogout {
+        ProviderLogout {
+            issuer: "https://id.example".to_owned(),
+            subject: subject.map(str::to_owned),
+            sid: sid.map(str::to_owned),
+            issued: at(issued),
+            token_sha256: "t".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_logout_ends_the_sessions_of_its_login_and_their_tokens_open_no_other() {
+        let sessions = Sessions::default();
+        let open = |key: &str, sid: &str, token: &str, minute| {
+            sessions.open(key, at_login(sid, minute, session("1", token, minute)), at(minute + 5))
+        };
+        let (one, same, two) =
+            (open("k1", "a", "t1", 0).unwrap(), open("k2", "a", "t2", 1).unwrap(), open("k3", "b", "t3", 1).unwrap());
+        assert_eq!(sessions.log_out(&logout(Some("1"), Some("a"), 2), "j1", at(2)).unwrap(), 2);
+        assert!(one.ended.is_cancelled() && same.ended.is_cancelled() && !two.ended.is_cancelled());
+        assert!(sessions.of("k1", at(2)).is_none() && sessions.of("k3", at(2)).is_some());
+        // Not with the same token, and not with a newer one of that login.
+        for (token, minute) in [("t1", 3), ("t4", 4)] {
+            let refused = open("k1", "a", token, minute).err().unwrap();
+            assert_eq!((refused.code.as_str(), refused.status), ("token-refused", 401));
+        }
+        open("k1", "c", "t5", 4).unwrap();
+        // All of the person's, and then only what is newer.
+        assert_eq!(sessions.log_out(&logout(Some("1"), None, 5), "j2", at(5)).unwrap(), 2);
+        assert!(two.ended.is_cancelled());
+        assert!(open("k1", "d", "t6", 5).is_err() && open("k1", "d", "t7", 6).is_ok());
+        assert_eq!(sessions.log_out(&logout(Some("2"), None, 6), "j3", at(6)).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_logout_token_counts_once_for_as_long_as_it_could_come_again() {
+        let sessions = Sessions::default();
+        assert_eq!(sessions.log_out(&logout(Some("1"), None, 0), "j1", at(0)).unwrap(), 0);
+        let again = sessions.log_out(&logout(Some("1"), None, 0), "j1", at(24 * 60 + 1)).unwrap_err();
+        assert_eq!(again.code, "token-used");
+        let other = ProviderLogout { issuer: "https://id.example.org".to_owned(), ..logout(Some("1"), None, 0) };
+        assert_eq!(sessions.log_out(&other, "j1", at(1)).unwrap(), 0, "another provider's");
+        for number in 0..=MOST_LOGOUTS {
+            sessions.log_out(&logout(Some("2"), None, 2), &format!("n{number}"), at(2)).unwrap();
+        }
+        assert_eq!(sessions.0.lock().logouts.len(), MOST_LOGOUTS);
+        assert!(sessions.log_out(&logout(Some("2"), None, 2), &format!("n{MOST_LOGOUTS}"), at(3)).is_err());
     }
 }

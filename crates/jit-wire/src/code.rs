@@ -87,6 +87,8 @@ codes! {
     NameTaken: "name-taken", 409, Refused;
     /// The client has no session at the front end.
     SessionRequired: "session-required", 401, Refused;
+    /// The client has proved no key to the front end.
+    KeyRequired: "key-required", 401, Refused;
     /// The ID token failed a check.
     TokenRefused: "token-refused", 401, Refused;
     /// The ID token has expired.
@@ -237,6 +239,7 @@ mod tests {
             ("wrong-door", 403, 4),
             ("name-taken", 409, 4),
             ("session-required", 401, 4),
+            ("key-required", 401, 4),
             ("token-refused", 401, 4),
             ("token-expired", 401, 4),
             ("token-used", 401, 4),

@@ -72,6 +72,30 @@ impl Client {
         Self(connect(front, How { key: Some(key), is_tls12: false }).await.unwrap())
     }
 
+    /// A connection without a key.
+    pub(crate) async fn keyless(front: &Front) -> Self {
+        Self(connect(front, How { key: None, is_tls12: false }).await.unwrap())
+    }
+
+    /// Posts a logout token; the status, the head and the body of the answer.
+    pub(crate) async fn log_out(&mut self, token: &str) -> (u16, String, Value) {
+        let body = format!("logout_token={token}");
+        let sent = format!(
+            "POST /v1/logout HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (status, head, body) = self.say(sent.as_bytes()).await;
+        assert_ne!(status, 0, "{head}");
+        (status, head, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    /// Whether it is closed, with nothing more to read.
+    pub(crate) async fn is_closed(&mut self) -> bool {
+        let read = timeout(LONG, self.0.read(&mut [0; 100])).await.expect("its end");
+        matches!(read, Ok(0) | Err(_))
+    }
+
     /// A client that has logged in with these claims.
     pub(crate) async fn logged_in(front: &Front, key: &Key, claims: Value) -> Self {
         let mut client = Self::of(front, key).await;

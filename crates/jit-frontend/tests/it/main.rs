@@ -19,4 +19,5 @@ mod client;
 mod floods;
 mod front;
 mod hostile;
+mod logouts;
 mod sessions;
