@@ -16,8 +16,9 @@ use crate::bastion::{repository, text};
 use crate::oidc::{Elsewhere, FRIEDA, certify, free_port};
 use crate::plane::{scratch, until_within};
 use crate::providers::{
-    Provider, Relay, a_renewal_says_as_much_as_the_login, a_session_of_somebody_who_is_gone_is_not_renewed, chromium,
-    keys_outages_and_clocks_stop_nobody_for_long, people_log_in_by_browser_and_by_code,
+    Provider, Relay, a_logout_at_the_provider_ends_session_and_access, a_renewal_says_as_much_as_the_login,
+    a_session_of_somebody_who_is_gone_is_not_renewed, chromium, keys_outages_and_clocks_stop_nobody_for_long,
+    people_log_in_by_browser_and_by_code,
 };
 
 /// The secret of the one-time passwords in `realm.json`.
@@ -53,6 +54,8 @@ impl Server {
             .arg(format!("--https-port={port}"))
             .arg(format!("--https-certificate-file={}", certificate.display()))
             .arg(format!("--https-certificate-key-file={}", key.display()))
+            // What it trusts where it sends logout tokens.
+            .arg(format!("--truststore-paths={}", folder.join("root.crt").display()))
             .envs([("KC_BOOTSTRAP_ADMIN_USERNAME", "admin"), ("KC_BOOTSTRAP_ADMIN_PASSWORD", "admin")])
             .env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m")
             .stdin(Stdio::piped())
@@ -184,6 +187,22 @@ impl Provider for Realm {
         administrator.call("POST", "/components", &new);
         administrator.call("DELETE", &format!("/components/{}", old["id"].as_str().unwrap()), &Value::Null);
     }
+
+    fn send_logouts_to(&self, address: &str) {
+        let change = |client: &mut Value| {
+            client["attributes"]["backchannel.logout.url"] = json!(address);
+            client["attributes"]["backchannel.logout.session.required"] = json!("true");
+        };
+        self.administrator.change("/clients", "clientId=jit-login", change);
+    }
+
+    /// "Sign out" of the user's sessions in the administration console.
+    fn log_out(&self, who: &str) {
+        let administrator = &self.administrator;
+        let user =
+            administrator.call("GET", &format!("/users?username={who}&exact=true"), &Value::Null)[0]["id"].take();
+        administrator.call("POST", &format!("/users/{}/logout", user.as_str().unwrap()), &json!({}));
+    }
 }
 
 /// Only who has given a one-time password comes in.
@@ -236,4 +255,11 @@ fn a_login_without_the_second_factor_is_refused() {
 #[ignore = "make identity: it needs a JDK and Maven"]
 fn a_session_of_somebody_whom_keycloak_has_disabled_is_not_renewed() {
     a_session_of_somebody_who_is_gone_is_not_renewed(&mut elsewhere(Realm::new()));
+}
+
+/// An administrator ends all of somebody's sessions.
+#[test]
+#[ignore = "make identity: it needs a JDK and Maven"]
+fn a_logout_at_keycloak_ends_session_and_access() {
+    a_logout_at_the_provider_ends_session_and_access(&mut elsewhere(Realm::new()));
 }

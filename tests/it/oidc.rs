@@ -121,6 +121,21 @@ impl Elsewhere {
         format!("https://127.0.0.1:{}", self.port)
     }
 
+    /// Gives the front end a certificate that the provider trusts, which says there who has logged out.
+    pub(crate) fn take_logouts(&mut self) {
+        let (dir, authority) = (&self.bastion.dir, self.provider.authority());
+        // Its own: both are at 127.0.0.1.
+        let [certificate, key] = ["provider.crt", "provider.key"].map(|name| authority.with_file_name(name));
+        let chain = [certificate, authority].map(|file| std::fs::read_to_string(file).unwrap()).concat();
+        std::fs::write(dir.join("chain.crt"), chain).unwrap();
+        let file = dir.join("frontend.yaml");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        config["certificate"] = json!({ "chain": "chain.crt", "key": key });
+        std::fs::write(&file, config.to_string()).unwrap();
+        self.restart();
+        self.provider.send_logouts_to(&format!("{}/v1/logout", self.server()));
+    }
+
     /// What `jit-frontend invite` prints, as the words after `jit-login`.
     pub(crate) fn invitation(&self) -> Vec<String> {
         let mut invite = Command::new(root().join("bin/jit-frontend"));
@@ -187,10 +202,6 @@ impl Elsewhere {
             lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("open https://")).expect("an address");
         let address = told.split(' ').nth(1).unwrap();
         let code = told.rsplit(' ').next().unwrap();
-        let hidden = |page: &str| {
-            let rest = page.split("name=\"xsrf\" value=\"").nth(1).unwrap_or_else(|| panic!("no form: {page}"));
-            rest.split('"').next().unwrap().to_owned()
-        };
         let jar = self.bastion.dir.join("cookies");
         let page = |address: &str, form: Option<&str>| page(&jar, &self.provider.authority(), address, form);
         let (form, _) = page(address, None);
@@ -226,6 +237,7 @@ impl Certified {
         let process = Command::new(PathBuf::from(text(&built.stdout).trim()).join("run"))
             .args([port.to_string(), relay.address()])
             .args([certificate, key])
+            .env("NODE_EXTRA_CA_CERTS", folder.join("root.crt"))
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&log).unwrap())
             .stderr(Stdio::null())
@@ -288,6 +300,19 @@ impl Provider for Certified {
     fn rotate(&self) {
         self.control("rotate");
     }
+
+    fn send_logouts_to(&self, address: &str) {
+        self.control(&format!("logouts?to={address}"));
+    }
+
+    /// With the browser that they logged in with.
+    fn log_out(&self, who: &str) {
+        let page = |address: &str, form: Option<&str>| page(&self.folder.join(who), &self.authority(), address, form);
+        let (asked, _) = page(&format!("{}/session/end", self.issuer()), None);
+        let form = format!("xsrf={}&logout=yes", hidden(&asked));
+        let (shown, _) = page(&format!("{}/session/end/confirm", self.issuer()), Some(&form));
+        assert!(shown.contains("Sign-out Success"), "{shown}");
+    }
 }
 
 impl Drop for Certified {
@@ -315,6 +340,12 @@ fn page(jar: &Path, authority: &Path, address: &str, form: Option<&str>) -> (Str
     let shown = text(&shown.stdout);
     let (page, at) = shown.rsplit_once('\n').unwrap();
     (page.to_owned(), at.to_owned())
+}
+
+/// The value of a form of `oidc-provider` that proves that it was shown.
+fn hidden(page: &str) -> &str {
+    let rest = page.split("name=\"xsrf\" value=\"").nth(1).unwrap_or_else(|| panic!("no form: {page}"));
+    rest.split('"').next().unwrap()
 }
 
 /// A login that waits for its browser; it does not outlive a test that fails.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::bastion::{Person, repository, text};
+use crate::bastion::{ERIN, Person, repository, text};
 use crate::gateway_failures::Clock;
 use crate::oidc::{Certified, Elsewhere, FRIEDA, GRETA};
+use crate::plane::until;
 
 /// An identity provider, whose people are frieda (`/payments-oncall`) and greta (`/payments-leads`).
 pub(crate) trait Provider {
@@ -33,6 +34,10 @@ pub(crate) trait Provider {
     fn dismiss(&self, who: &str);
     /// Gives it other keys, and takes the ones before away.
     fn rotate(&self);
+    /// Where it says that a login is over.
+    fn send_logouts_to(&self, address: &str);
+    /// Ends somebody's login.
+    fn log_out(&self, who: &str);
 }
 
 /// What Chromium shows at the end of a login (`tests/clients/browser`).
@@ -264,6 +269,44 @@ pub(crate) fn a_session_of_somebody_who_is_gone_is_not_renewed(elsewhere: &mut E
     has_to_log_in(elsewhere, FRIEDA, "invalid_grant");
 }
 
+/// Whose login ends at the provider has no session, no access and no other session; everybody else goes on, and so does who logs
+/// in again.
+pub(crate) fn a_logout_at_the_provider_ends_session_and_access(elsewhere: &mut Elsewhere) {
+    elsewhere.take_logouts();
+    elsewhere.log_in(FRIEDA);
+    elsewhere.log_in(GRETA);
+    let ns = elsewhere.bastion.ns.clone();
+    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
+    let live = |elsewhere: &Elsewhere| {
+        let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+        elsewhere.said(GRETA, &["approve", &id, "--yes"]);
+        let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
+        assert_eq!(seen, "configmap/seen");
+        id
+    };
+    let id = live(elsewhere);
+    elsewhere.provider.log_out(FRIEDA.name);
+    let shown = || elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1;
+    let ended = until("the access ends", || Some(shown()).filter(|grant| grant["phase"] == "ended"));
+    let why = ended["closingWords"].as_str().unwrap();
+    assert!(why.contains("was logged out at https://"), "{why}");
+    has_to_log_in(elsewhere, FRIEDA, "invalid_grant");
+    elsewhere.said(GRETA, &["whoami"]);
+    let trail = elsewhere.bastion.trail();
+    let heard = trail.iter().find(|entry| entry["event"]["kind"] == "logged_out").unwrap();
+    let requested = trail.iter().find(|entry| entry["event"]["kind"] == "requested").unwrap();
+    let (event, login) = (&heard["event"], &requested["login"]["provider"]);
+    assert_eq!(
+        [&event["issuer"], &event["subject"], &event["sid"]],
+        [&login["issuer"], &login["subject"], &login["sid"]]
+    );
+    assert!(event["sid"].is_string() && event["subject"].is_string(), "{event}");
+    let log = std::fs::read_to_string(elsewhere.bastion.dir.join("frontend.log")).unwrap();
+    assert!(!(log + &json!(trail).to_string()).contains("eyJ"), "a token was kept");
+    elsewhere.log_in(FRIEDA);
+    live(elsewhere);
+}
+
 fn certified() -> Elsewhere {
     Elsewhere::at(Box::new(Certified::start()), &json!({}))
 }
@@ -286,6 +329,11 @@ fn keys_outages_and_clocks_of_a_certified_provider_stop_nobody_for_long() {
 #[test]
 fn a_session_of_somebody_who_is_gone_from_a_certified_provider_is_not_renewed() {
     a_session_of_somebody_who_is_gone_is_not_renewed(&mut certified());
+}
+
+#[test]
+fn a_logout_at_a_certified_provider_ends_session_and_access() {
+    a_logout_at_the_provider_ends_session_and_access(&mut certified());
 }
 
 /// A renewal without an ID token says nothing about anybody.

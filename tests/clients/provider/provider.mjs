@@ -5,6 +5,7 @@
 //   /control/gone?who=NAME                  somebody is no longer there
 //   /control/rotate                         other keys, without the ones before
 //   /control/withhold                       no more ID tokens for refresh tokens
+//   /control/logouts?to=ADDRESS             where logout tokens go; other keys too
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import { exportJWK, generateKeyPair } from 'jose';
@@ -38,7 +39,12 @@ const configuration = {
   conformIdTokenClaims: false,
   rotateRefreshToken: true,
   issueRefreshToken: async (context, client) => client.grantTypeAllowed('refresh_token'),
-  features: { devInteractions: { enabled: false }, deviceFlow: { enabled: true }, revocation: { enabled: true } },
+  features: {
+    devInteractions: { enabled: false }, deviceFlow: { enabled: true }, revocation: { enabled: true },
+    backchannelLogout: { enabled: true },
+  },
+  // Its own way out refuses addresses that are not public, such as that of the front end under test.
+  fetch: (url, options) => fetch(url, { ...options, dispatcher: undefined }),
   interactions: { url: (context, interaction) => `/interaction/${interaction.uid}` },
   async findAccount(context, id) {
     const groups = people.get(id);
@@ -65,6 +71,12 @@ const controls = {
   '/control/gone': (query) => people.delete(query.get('who')),
   '/control/rotate': async () => { provider = await begin(); },
   '/control/withhold': () => { withholds = true; },
+  '/control/logouts': async (query) => {
+    Object.assign(configuration.clients[0], {
+      backchannel_logout_uri: query.get('to'), backchannel_logout_session_required: true,
+    });
+    provider = await begin();
+  },
 };
 
 async function interact(request, response) {
