@@ -112,6 +112,7 @@ pub struct Metrics {
     bound_user_names: Gauge,
     failed_comparisons: Gauge,
     unread_roles: Gauge,
+    unknown_holders: Gauge,
     policy_reload_failed: Gauge,
     draining: Gauge,
     trail_unwritable: Gauge,
@@ -144,6 +145,7 @@ impl Metrics {
             bound_user_names: Gauge::default(),
             failed_comparisons: Gauge::default(),
             unread_roles: Gauge::default(),
+            unknown_holders: Gauge::default(),
             policy_reload_failed: Gauge::default(),
             draining: Gauge::default(),
             trail_unwritable: Gauge::default(),
@@ -211,6 +213,11 @@ impl Metrics {
             "unread_roles",
             "Roles and namespaces of live grants that could not be read, so that a change would go unnoticed",
             metrics.unread_roles.clone(),
+        );
+        registry.register(
+            "unknown_holders",
+            "People with live grants of whom could not be found out whether they may still have them",
+            metrics.unknown_holders.clone(),
         );
         registry.register(
             "policy_reload_failed",
@@ -330,6 +337,7 @@ impl Metrics {
         self.bound_user_names.set(whole(self.findings.user_names.load(Ordering::Relaxed)));
         self.failed_comparisons.set(whole(self.findings.failed.load(Ordering::Relaxed)));
         self.unread_roles.set(whole(self.findings.unread.load(Ordering::Relaxed)));
+        self.unknown_holders.set(whole(self.findings.unknown_holders.load(Ordering::Relaxed)));
         for dependency in broker.dependencies() {
             let of = OfDependency { dependency: dependency.name().to_owned() };
             self.unanswered.get_or_create(&of).set(whole(dependency.overdue() as u64));

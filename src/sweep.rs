@@ -6,21 +6,23 @@
 //!  start, every minute, after the ends ─► compare ─┬─► end grants whose binding is missing or altered
 //!                                                 └─► remove late bindings, report unknown ones
 //!  every two seconds ─► check the roles and namespaces ─► end grants for which they differ from what was approved
+//!  every 10 seconds ─► look up the holders ─► end grants whose holder left the groups that may request them
 //! ```
 //! It only removes: it never signs, never binds, and never touches objects that the trail does not know. The daemon's
 //! main runs it; the broker knows how a grant ends.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, BrokerError, PerClusterLimit, Site};
+use crate::broker::{Broker, BrokerError, Holder, PerClusterLimit, Site};
 use crate::cluster::{ClusterError, MadeRoles};
 use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, Namespace, PersonName, RoleRef};
@@ -39,6 +41,13 @@ const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How often the roles and namespaces of live grants are checked. A change must take effect within five seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// How often the holders of live grants are looked up. Who lost their right loses the access within a minute: the second look
+/// that finds it is two of these later at most, and an end takes seconds.
+const LOOK_AT_HOLDERS_EVERY: Duration = Duration::from_secs(10);
+
+/// How many holders are looked up at a time: a name service that is slow still has threads for callers.
+const HOLDERS_AT_ONCE: usize = 8;
+
 /// The longest sleep: how soon a grant ends whose deadline the host's clock has jumped over.
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 
@@ -56,6 +65,8 @@ pub struct SweepStats {
     pub failed: AtomicU64,
     /// Roles and namespaces of live grants that the last round could not read.
     pub unread: AtomicU64,
+    /// Holders of live grants of whom the last round could not find out whether they may still have them.
+    pub unknown_holders: AtomicU64,
 }
 
 /// Ends what is due, then compares every cluster once. Runs before the socket opens, and stops waiting for a cluster
@@ -82,6 +93,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
     // Runs concurrently with the deadlines, and ends with this function.
     let mut watching = JoinSet::new();
     watching.spawn(watch_approved(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&slots)));
+    watching.spawn(watch_holders(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&slots)));
     loop {
         let next = settle_due(&broker, &slots, &mut settling);
         // Deadlines come first, even if the comparison became due too while the daemon was suspended.
@@ -430,6 +442,55 @@ impl Looked {
         let altered = grants.iter().filter(|grant| !bindings(grant).iter().all(is_as_made));
         self.other.extend(altered.map(|grant| (grant.id.clone(), InPlace::RoleNotAsMade)));
     }
+}
+
+/// Looks up the holders of live grants periodically, each once, and ends the grants that two looks in a row found lost: a name
+/// service that is restarted can answer "no such account" for a moment. One that fails or hangs changes nothing.
+async fn watch_holders(broker: Arc<Broker>, findings: Arc<SweepStats>, slots: Arc<PerClusterLimit>) {
+    let mut look = tokio::time::interval(LOOK_AT_HOLDERS_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ends = JoinSet::new();
+    let mut suspects: HashSet<GrantId> = HashSet::new();
+    let mut unknown_before: BTreeSet<Holder> = BTreeSet::new();
+    loop {
+        look.tick().await;
+        while ends.try_join_next().is_some() {}
+        let looks = broker.live_by_holder().into_iter().map(|(holder, grants)| {
+            let broker = &broker;
+            async move { (broker.lost_by(&holder, &grants).await, holder, grants) }
+        });
+        let looks: Vec<_> = futures::stream::iter(looks).buffer_unordered(HOLDERS_AT_ONCE).collect().await;
+        let (mut lost, mut unknown) = (HashSet::new(), BTreeSet::new());
+        for (looked, holder, grants) in looks {
+            match looked {
+                Ok(found) => {
+                    for (grant, found) in found {
+                        if suspects.contains(&grant.id) {
+                            ends.spawn(end_lost(Arc::clone(&broker), Arc::clone(&slots), Arc::clone(&grant), found));
+                        }
+                        lost.insert(grant.id.clone());
+                    }
+                }
+                Err(error) => {
+                    if !unknown_before.contains(&holder) {
+                        tracing::warn!(holder = %holder.0, error = %error.in_full(), "cannot find out whether somebody may still have their access; it continues until it ends");
+                    }
+                    // A look that failed says nothing, so what the look before found stands.
+                    lost.extend(grants.iter().map(|grant| grant.id.clone()).filter(|id| suspects.contains(id)));
+                    unknown.insert(holder);
+                }
+            }
+        }
+        findings.unknown_holders.store(unknown.len() as u64, Ordering::Relaxed);
+        (suspects, unknown_before) = (lost, unknown);
+    }
+}
+
+/// Ends a grant that its holder may have no longer.
+async fn end_lost(broker: Arc<Broker>, slots: Arc<PerClusterLimit>, grant: Arc<Grant>, found: String) {
+    let _slot = slots.at(&grant.ask.cluster).await;
+    let ended = broker.holder_lost(&grant.id, found).await;
+    log_failure(&grant.id, "the grant's holder may have it no longer", ended);
 }
 
 fn log_failure(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {

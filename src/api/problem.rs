@@ -154,9 +154,11 @@ impl From<KeptError> for ApiError {
 impl From<Unknown> for ApiError {
     fn from(unknown: Unknown) -> Self {
         let code = match unknown {
-            Unknown::NameService(_) | Unknown::Silent(_) | Unknown::NamelessGroup { .. } => {
-                ErrorCode::NameServiceUnavailable
-            }
+            Unknown::NameService(_)
+            | Unknown::Silent(_)
+            | Unknown::NamelessGroup { .. }
+            | Unknown::NotSaid(_)
+            | Unknown::NoSuchGroup { .. } => ErrorCode::NameServiceUnavailable,
             Unknown::NameTaken(_) => ErrorCode::NameTaken,
             _ => ErrorCode::UnknownCaller,
         };

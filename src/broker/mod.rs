@@ -4,6 +4,7 @@
 //!  request ─► approve ─► certificate ─► end
 //!  certificate: re-check, dry run ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
+//!  holder:      who holds live access, and whether they may still have it; the sweep ends it where not
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
 //!  introduce: a person of an identity provider, before anything else
@@ -24,6 +25,7 @@ mod collect;
 mod end;
 mod extend;
 mod facts;
+mod holder;
 mod introduce;
 mod link;
 mod log_out;
@@ -65,6 +67,7 @@ use crate::rbac::role::ResolvedRole;
 use crate::trail::{Introduction, Link, Opened, TrailError};
 
 pub use self::collect::IssuedAccess;
+pub use self::holder::Holder;
 use self::link::Links;
 pub use self::link::Offer;
 use self::log_out::Logouts;

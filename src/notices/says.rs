@@ -69,7 +69,9 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
                 Some(by) => format!("{by} revoked {id}"),
                 None => format!("{id} was revoked"),
             },
-            EndCause::Drifted => format!("{id} ended: the role or a binding is no longer what was approved"),
+            EndCause::Drifted => {
+                format!("{id} ended: its role, a binding or its holder's groups are no longer what they were")
+            }
             EndCause::Failed => format!("{id} failed before the access worked"),
         },
         Event::Started { .. }

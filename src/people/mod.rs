@@ -71,6 +71,7 @@ enum Asked {
     Name(PersonName),
     /// Every account that a reader may take this name for.
     Like(PersonName),
+    Group(String),
 }
 
 /// The number of concurrent queries; a name service that hangs blocks this many threads at most.
@@ -137,6 +138,17 @@ pub enum Unknown {
     /// The account's name cannot be a person's name.
     #[error("the account name `{0}` cannot be used: it is root's, or does not have 1 to 255 bytes")]
     OddName(String),
+    /// A provider has said nothing about its person since the daemon started.
+    #[error("`{0}` has not come from the identity provider since the daemon started, so the groups there are unknown")]
+    NotSaid(PersonName),
+    /// The name service finds none of the groups that somebody is said to have left.
+    #[error("the host's name service does not find {}, so it is unknown whether `{person}` left", groups.join(" or "))]
+    NoSuchGroup {
+        /// The person.
+        person: PersonName,
+        /// The groups.
+        groups: Vec<String>,
+    },
     /// The name service failed.
     #[error(transparent)]
     NameService(#[from] Failed),
@@ -167,6 +179,8 @@ impl Hint for Unknown {
             Self::NameTaken(_) | Self::TooManyNames(_) => {
                 "an administrator can declare the person, with the identity, under `people` in config.yaml"
             }
+            Self::NotSaid(_) => "the next login of the person, or the next call in their session, tells it",
+            Self::NoSuchGroup { .. } => "`getent group NAME` shows whether the name service has the group",
             Self::NameService(error) => return error.hint(),
             Self::Silent(_) => "try again; `getent passwd` shows whether the name service works",
         };
@@ -174,14 +188,22 @@ impl Hint for Unknown {
     }
 }
 
-/// The person that was found, or none. A failure of the name service remains an error.
+impl Unknown {
+    /// Whether it could not be found out who somebody is; otherwise they are nobody.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::NotSaid(_) | Self::NoSuchGroup { .. } | Self::NameService(_) | Self::Silent(_))
+    }
+}
+
+/// The person that was found, or none. A failure remains an error.
 ///
 /// # Errors
-/// [`Unknown::NameService`] and [`Unknown::Silent`].
+/// [`Unknown::is_failure`].
 pub fn or_nobody(found: Result<Person, Unknown>) -> Result<Option<Person>, Unknown> {
     match found {
         Ok(person) => Ok(Some(person)),
-        Err(failed @ (Unknown::NameService(_) | Unknown::Silent(_))) => Err(failed),
+        Err(failed) if failed.is_failure() => Err(failed),
         Err(_) => Ok(None),
     }
 }
@@ -274,6 +296,55 @@ impl People {
             return if person.name == *name { Ok(person) } else { Err(Unknown::NoSuchName(name.to_string())) };
         }
         self.by_account_name(name).await
+    }
+
+    /// The person who got access under this name: by a login as this identity, or with an account of the host.
+    ///
+    /// # Errors
+    /// [`Unknown`]; [`Unknown::NotSaid`] of somebody who logged in before the daemon started, and has not come since.
+    pub async fn holder(&self, name: &PersonName, identity: Option<&Identity>) -> Result<Person, Unknown> {
+        let Some(identity) = identity else { return self.by_name(name).await };
+        if self.provider(&identity.issuer).is_none() {
+            return Err(Unknown::NoProvider(identity.issuer.clone()));
+        }
+        let guest = self.guests.of_identity(identity).ok_or_else(|| Unknown::NotSaid(name.clone()))?;
+        let person = self.by_identity(&guest).await?;
+        // Somebody who was declared or linked since is still the same person.
+        let is_theirs = person.name == *name || self.former_names(&person.name).contains(name);
+        if is_theirs { Ok(person) } else { Err(Unknown::NoSuchName(name.to_string())) }
+    }
+
+    /// Whether a person is in none of these groups.
+    ///
+    /// # Errors
+    /// [`Unknown`] if that cannot be said for certain.
+    pub async fn has_left(&self, person: &Person, groups: &[String]) -> Result<bool, Unknown> {
+        if person.is_in_any(groups) {
+            return Ok(false);
+        }
+        let declared = self.declared.iter().find(|declared| declared.name == person.name);
+        let is_guest = self.guests.of(&person.name).is_some_and(|guest| !self.is_joined(&guest.identity));
+        if is_guest || declared.is_some_and(|declared| !declared.host_groups) {
+            return Ok(true);
+        }
+        // getgrouplist(3) reports no failure: it leaves out the groups of a source that does not answer. Whether the source
+        // answers is seen by whether it finds the group itself.
+        let of_host: Vec<String> = groups.iter().filter(|group| !self.is_of_a_provider(group)).cloned().collect();
+        if of_host.is_empty() {
+            return Ok(true);
+        }
+        for group in &of_host {
+            let name = group.clone();
+            if self.host.ask(Asked::Group(group.clone()), move || host::group_named(&name)).await??.is_some() {
+                return Ok(true);
+            }
+        }
+        Err(Unknown::NoSuchGroup { person: person.name.clone(), groups: of_host })
+    }
+
+    /// Whether a provider's people can be in this group.
+    fn is_of_a_provider(&self, group: &str) -> bool {
+        self.providers.iter().any(|provider| provider.groups.contains(group))
     }
 
     /// The person of the account of this name.

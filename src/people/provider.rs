@@ -86,8 +86,10 @@ pub(super) struct Guests(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What the provider said last, since the daemon started, by the name of the person.
-    said: BTreeMap<PersonName, Guest>,
+    /// What the provider said last, since the daemon started.
+    said: BTreeMap<Identity, Guest>,
+    /// As whom each person came last.
+    came: BTreeMap<PersonName, Identity>,
     /// What providers ever called each identity, and the names that the person got for it.
     called: BTreeMap<Identity, BTreeMap<PersonName, PersonName>>,
     /// Whose each identity is that was linked to an account.
@@ -100,10 +102,14 @@ impl Guests {
     /// Remembers what was said, instead of what was said before.
     pub(super) fn remember(&self, name: &PersonName, guest: Guest) {
         let mut known = self.0.lock();
-        if known.said.len() >= REMEMBERED && !known.said.contains_key(name) {
+        if known.came.len() >= REMEMBERED && !known.came.contains_key(name) {
+            known.came.pop_first();
+        }
+        if known.said.len() >= REMEMBERED && !known.said.contains_key(&guest.identity) {
             known.said.pop_first();
         }
-        known.said.insert(name.clone(), guest);
+        known.came.insert(name.clone(), guest.identity.clone());
+        known.said.insert(guest.identity.clone(), guest);
     }
 
     /// Gives the person of this identity the names that they came under.
@@ -154,9 +160,15 @@ impl Guests {
         looks.forms().find_map(|form| known.looks.get(form).filter(|other| *other != identity)).cloned()
     }
 
+    /// What was said last about the person of this identity.
+    pub(super) fn of_identity(&self, identity: &Identity) -> Option<Guest> {
+        self.0.lock().said.get(identity).cloned()
+    }
+
     /// What was said last about the person of this name.
     pub(super) fn of(&self, name: &PersonName) -> Option<Guest> {
-        self.0.lock().said.get(name).cloned()
+        let known = self.0.lock();
+        known.said.get(known.came.get(name)?).cloned()
     }
 }
 

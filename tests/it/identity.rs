@@ -242,7 +242,7 @@ fn one_login_counts_as_one_person() {
 // ---- whatever a directory calls people and groups ----
 
 /// A daemon on a host with these accounts and groups, which nothing else sees.
-fn on_a_host<'a>(passwd: &[u8], group: &str, policy: &str) -> Bastion<'a> {
+pub(crate) fn on_a_host<'a>(passwd: &[u8], group: &str, policy: &str) -> Bastion<'a> {
     let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy.to_owned(), ..Options::default() });
     let mut daemon = Command::new("unshare");
     let mounted = r#"mount --bind "$0" /etc/passwd && mount --bind "$1" /etc/group && shift && exec "$@""#;

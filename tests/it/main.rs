@@ -40,6 +40,7 @@ mod gateway;
 mod gateway_clients;
 mod gateway_failures;
 mod glass;
+mod holder;
 mod hostile;
 mod identity;
 mod impersonation;

@@ -17,20 +17,24 @@ use crate::gateway::Front;
 use crate::plane::{Plane, root, scratch, until};
 
 /// An account of every host, that nobody declared.
-const DAEMON: Person = Person { name: "daemon", uid: 1 };
+pub(crate) const DAEMON: Person = Person { name: "daemon", uid: 1 };
 
 /// Longer than any answer may take that does not need what hangs.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// A daemon whose `/etc/passwd` can be taken away.
-struct Held {
-    bastion: Bastion<'static>,
+pub(crate) struct Held {
+    pub(crate) bastion: Bastion<'static>,
     fifo: PathBuf,
 }
 
 impl Held {
     fn new() -> Self {
-        let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let mut bastion = Bastion::prepared(Plane::shared(), options);
         let mut daemon = Command::new("unshare");
         daemon.arg("--mount").arg(root().join("bin/jitd"));
         bastion.serve_as(daemon);
@@ -46,12 +50,12 @@ impl Held {
         assert!(done.status.success(), "{command:?}: {}", text(&done.stderr));
     }
 
-    fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.within(&["mount", "--bind", self.fifo.to_str().unwrap(), "/etc/passwd"]);
     }
 
     /// The file is back, and whoever waits for the FIFO reads that it is empty.
-    fn answer(&self) {
+    pub(crate) fn answer(&self) {
         self.within(&["umount", "--lazy", "/etc/passwd"]);
         let written = Command::new("sh").args(["-c", ": > \"$0\""]).arg(&self.fifo).status().unwrap();
         assert!(written.success());

@@ -1,4 +1,4 @@
-//! Ending a grant early: who may withdraw a request, release access, or revoke it.
+//! Ending a grant early: who may withdraw a request, release access, or revoke it, and who may hold access no longer.
 //!
 //! The broker calls this and then acts. Nothing here knows bindings: the broker does the work in the cluster and proves
 //! it.
@@ -52,6 +52,16 @@ pub fn revoke(grant: &Grant, by: &Person, admins: &[String]) -> Result<EndCause,
             format!("the grant is {}, so there is nothing to revoke", phase.as_str()),
         )),
     }
+}
+
+/// Why the holder of a grant, as they are now, may have it no longer; `None` if they are in one of the groups that may request
+/// it by its rule. A rule that the policy changed since does not matter: a grant keeps its terms.
+#[must_use]
+pub fn lost_by(grant: &Grant, holder: &Person) -> Option<String> {
+    let who = &grant.terms.who;
+    // An earlier jitd did not record the groups.
+    let may_have_it = who.is_empty() || holder.is_in_any(who);
+    (!may_have_it).then(|| format!("{} is no longer in {}", grant.requester, who.join(" or ")))
 }
 
 fn is_theirs(grant: &Grant, person: &Person) -> Result<(), Refusal> {

@@ -594,7 +594,7 @@ pub enum EndCause {
     Released,
     /// An approver, an admin or an operator revoked it.
     Revoked,
-    /// The role, or the binding, is no longer what was approved.
+    /// The role, or the binding, is no longer what was approved, or the holder is in none of the groups that may request it.
     Drifted,
     /// The steps between approval and access did not complete.
     Failed,

@@ -552,7 +552,7 @@ mod tests {
         for (number, (grant, now, expected)) in cases.into_iter().enumerate() {
             assert_eq!(namespace_drift(grant, &payments, now.as_ref()), expected, "case {number}: {now:?}");
         }
-        let read: policy::LabelTerms =
+        let read: Box<policy::LabelTerms> =
             serde_json::from_value(serde_json::to_value(&with_denial.terms.labelled).unwrap()).unwrap();
         assert_eq!(Some(read), with_denial.terms.labelled, "it is read from the trail as it was written");
     }

@@ -321,6 +321,9 @@ pub enum Decision {
 pub struct Terms {
     /// The rule that decided.
     pub rule: String,
+    /// The groups whose members may request by that rule: who leaves all of them loses the access. Empty in earlier trails.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub who: Vec<String>,
     /// Who has to approve: the steps of the rule and of the guardrails. If empty, the request is pre-approved.
     pub steps: Vec<Step>,
     /// The longest access including extensions.
@@ -353,10 +356,10 @@ pub struct Terms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub telling: Option<Box<Telling>>,
-    /// The allowed namespaces, if they depend on labels, which may change.
+    /// The allowed namespaces, if they depend on labels, which may change; in a box, because most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub labelled: Option<LabelTerms>,
+    pub labelled: Option<Box<LabelTerms>>,
     /// What a login at an identity provider must have for approving and break-glass, if the rule says so; in a box, because
     /// most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -675,6 +678,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
     policy.limits.hold(known.usage)?;
     Ok(Terms {
         rule: rule.name.clone(),
+        who: rule.who.clone(),
         steps,
         max_total: rule.max_total,
         pending: rule.pending,
@@ -685,7 +689,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         sessions,
         readers: rule.readers.clone(),
         telling: Telling::of(rule),
-        labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))),
+        labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))).map(Box::new),
         login: rule.login.clone().map(Box::new),
         break_glass,
     })
