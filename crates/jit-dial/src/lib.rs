@@ -14,6 +14,7 @@
 
 mod blocking;
 mod dial;
+mod exchange;
 mod kubeconfig;
 mod outbound;
 mod pinned;
@@ -44,6 +45,7 @@ use jit_host::hint::Hint;
 
 use self::blocking::Blocking;
 pub use self::dial::{DialError, notice_silence};
+pub use self::exchange::{ExchangeError, Limits};
 pub use self::kubeconfig::KubeconfigError;
 pub use self::outbound::Outbound;
 pub use self::pinned::{Pinned, provider};

@@ -46,6 +46,18 @@ impl Outbound {
         Ok(Self::with(verifier, None))
     }
 
+    /// Trusts the authorities of this host, and those in `more`.
+    ///
+    /// # Errors
+    /// There is no authority to trust, as a sentence.
+    pub fn trusting_host(more: Vec<CertificateDer<'static>>) -> Result<Self, String> {
+        let host = rustls_native_certs::load_native_certs();
+        for error in &host.errors {
+            tracing::warn!(%error, "a certificate authority of this host cannot be read");
+        }
+        Self::trusting(host.certs.into_iter().chain(more))
+    }
+
     /// Accepts what `verifier` accepts, and proves to it that we have the key of `certificate`.
     #[must_use]
     pub fn to_one(verifier: Arc<dyn ServerCertVerifier>, certificate: Arc<CertifiedKey>) -> Self {

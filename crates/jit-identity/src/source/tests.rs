@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use jit_dial::provider as cryptography;
+use jit_dial::{ExchangeError, provider as cryptography};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -252,5 +252,5 @@ async fn a_document_that_lies_or_never_ends_is_refused() {
     server.publish(&signer, "");
     assert!(fetcher.keys(&server.issuer).await.is_ok());
     let stranger = Fetcher::new(vec![Server::start().await.certificate]).unwrap();
-    assert!(matches!(stranger.keys(&server.issuer).await, Err(FetchError::Unreachable(_))));
+    assert!(matches!(stranger.keys(&server.issuer).await, Err(FetchError::Unanswered(ExchangeError::Unreachable(_)))));
 }
