@@ -23,7 +23,7 @@
 //!
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
-//! prove what the map promises. `files`, `hint`, `escape` and `placeholder` are `jit-host`, which every program on a bastion
+//! prove what the map promises. `files`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every program on a bastion
 //! can use.
 //! `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
 //! `crates/jit-serving` makes the certificates with which the gateway and the front end serve.
@@ -31,9 +31,9 @@
 //! recordings: the daemon reads for people, and its client plays.
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
-//! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers. `crates/jit-frontend` lets
-//! their people call the daemon over TLS, and introduces each of them on a socket of its own, where it also says whose login a
-//! provider has ended. `crates/jit-login` is the
+//! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers, and `crates/jit-directory`
+//! asks their directories about people. `crates/jit-frontend` lets their people call the daemon over TLS, and introduces each
+//! of them on a socket of its own, where it also says whose login a provider has ended. `crates/jit-login` is the
 //! client, and `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command
 //! lines and files. Everything else is in this crate.
 //!
@@ -55,7 +55,7 @@
 //! - [`wire`]: the JSON of the API; it imports only `grant` and `rbac`
 //! - [`client`]: the client side of the same routes
 //! - [`dependency`]: calls that may never be answered, isolated from each other; [`locks`]: locks by name
-//! - [`people`]: the person behind a uid or an identity at a provider, the groups of a person, and whether a name can be taken
+//! - [`people`]: the person behind a uid or an identity at a provider, the groups of a person, what a directory says, and whether a name can be taken
 //!   for another's
 //! - [`files`]: reads files that only trusted accounts could have written, and writes files whole
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
@@ -64,7 +64,7 @@
 //!   grants, and the admission policies
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
 //! - [`hint`]: what to do about an error, separate from what is wrong; [`escape`]: text of others on a terminal;
-//!   [`placeholder`]: what an administrator has to fill in
+//!   [`placeholder`]: what an administrator has to fill in; [`secret`]: texts that no log shows
 //! - [`kept`]: reads for people what the gateway keeps, on threads of its own
 //! - [`metrics`], [`service`]: Prometheus metrics, systemd
 //!
@@ -76,6 +76,7 @@
 //! hint     → nothing
 //! escape   → nothing
 //! placeholder → nothing
+//! secret   → files
 //! locks    → nothing
 //! dependency → hint, locks
 //! grant    → rbac
@@ -84,10 +85,10 @@
 //! wire     → grant, rbac
 //! client   → wire
 //! trail    → grant, hint, rbac
-//! people   → dependency, grant, hint
+//! people   → dependency, grant, hint, secret
 //! cluster  → dependency, grant, hint, rbac
 //! ca       → files, grant, hint
-//! config   → ca, files, grant, hint, people, placeholder
+//! config   → ca, files, grant, hint, people, placeholder, secret
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, rbac, trail
@@ -141,6 +142,6 @@ pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
-pub use jit_host::{escape, files, hint, placeholder};
+pub use jit_host::{escape, files, hint, placeholder, secret};
 pub use jit_sessions as sessions;
 pub use jit_wire::{self as wire, client};

@@ -47,6 +47,11 @@ struct OfDependency {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfIssuer {
+    issuer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Found {
     cluster: String,
     severity: &'static str,
@@ -118,6 +123,7 @@ pub struct Metrics {
     trail_unwritable: Gauge,
     log_contradictions: Counter,
     unanswered: Family<OfDependency, Gauge>,
+    directory_answered: Family<OfIssuer, Gauge>,
     scan_findings: Family<Found, Gauge>,
     scan_new_findings: Family<OfCluster, Gauge>,
     scan_not_evaluated: Family<OfCluster, Gauge>,
@@ -151,6 +157,7 @@ impl Metrics {
             trail_unwritable: Gauge::default(),
             log_contradictions: Counter::default(),
             unanswered: Family::default(),
+            directory_answered: Family::default(),
             scan_findings: Family::default(),
             scan_new_findings: Family::default(),
             scan_not_evaluated: Family::default(),
@@ -241,8 +248,14 @@ impl Metrics {
         );
         registry.register(
             "unanswered_calls",
-            "Calls of the name service, DNS or an authority that exceed their time limit; above 0 it does not answer",
+            "Calls of the name service, DNS, a directory or an authority that exceed their time limit; above 0 it does not answer",
             metrics.unanswered.clone(),
+        );
+        registry.register_with_unit(
+            "directory_answered",
+            "When the directory of a provider answered last, in Unix time; 0 if it was never asked",
+            Unit::Seconds,
+            metrics.directory_answered.clone(),
         );
         registry.register(
             "scan_findings",
@@ -338,9 +351,12 @@ impl Metrics {
         self.failed_comparisons.set(whole(self.findings.failed.load(Ordering::Relaxed)));
         self.unread_roles.set(whole(self.findings.unread.load(Ordering::Relaxed)));
         self.unknown_holders.set(whole(self.findings.unknown_holders.load(Ordering::Relaxed)));
-        for dependency in broker.dependencies() {
-            let of = OfDependency { dependency: dependency.name().to_owned() };
-            self.unanswered.get_or_create(&of).set(whole(dependency.overdue() as u64));
+        for (dependency, overdue) in broker.dependencies() {
+            self.unanswered.get_or_create(&OfDependency { dependency }).set(whole(overdue as u64));
+        }
+        for (issuer, answered) in broker.people().directories() {
+            let of = OfIssuer { issuer: issuer.to_owned() };
+            self.directory_answered.get_or_create(&of).set(answered.map_or(0, Timestamp::as_second));
         }
         let mut text = String::new();
         // Writing to a String does not fail.

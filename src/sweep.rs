@@ -7,6 +7,7 @@
 //!                                                 └─► remove late bindings, report unknown ones
 //!  every two seconds ─► check the roles and namespaces ─► end grants for which they differ from what was approved
 //!  every 10 seconds ─► look up the holders ─► end grants whose holder left the groups that may request them
+//!  every 15 seconds ─► ask the directories about their people, on which the next look goes
 //! ```
 //! It only removes: it never signs, never binds, and never touches objects that the trail does not know. The daemon's
 //! main runs it; the broker knows how a grant ends.
@@ -44,6 +45,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the holders of live grants are looked up. Who lost their right loses the access within a minute: the second look
 /// that finds it is two of these later at most, and an end takes seconds.
 const LOOK_AT_HOLDERS_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the directories of identity providers are asked about the holders.
+const ASK_DIRECTORIES_EVERY: Duration = Duration::from_secs(15);
 
 /// How many holders are looked up at a time: a name service that is slow still has threads for callers.
 const HOLDERS_AT_ONCE: usize = 8;
@@ -93,6 +97,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
     // Runs concurrently with the deadlines, and ends with this function.
     let mut watching = JoinSet::new();
     watching.spawn(watch_approved(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&slots)));
+    watching.spawn(ask_directories(Arc::clone(&broker)));
     watching.spawn(watch_holders(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&slots)));
     loop {
         let next = settle_due(&broker, &slots, &mut settling);
@@ -483,6 +488,36 @@ async fn watch_holders(broker: Arc<Broker>, findings: Arc<SweepStats>, slots: Ar
         }
         findings.unknown_holders.store(unknown.len() as u64, Ordering::Relaxed);
         (suspects, unknown_before) = (lost, unknown);
+    }
+}
+
+/// Asks the directories about their people with live grants, each at its own pace: one that hangs delays no other, nor the looks
+/// at the holders, which use what it said last.
+async fn ask_directories(broker: Arc<Broker>) {
+    let mut ask = tokio::time::interval(ASK_DIRECTORIES_EVERY);
+    ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut rounds, mut asked) = (JoinSet::new(), HashSet::new());
+    loop {
+        tokio::select! {
+            biased;
+            Some(done) = rounds.join_next() => {
+                // A round does not panic.
+                if let Ok(issuer) = done {
+                    asked.remove(&issuer);
+                }
+            }
+            _ = ask.tick() => {
+                for (issuer, _) in broker.people().directories() {
+                    if asked.insert(issuer.to_owned()) {
+                        let (broker, issuer) = (Arc::clone(&broker), issuer.to_owned());
+                        rounds.spawn(async move {
+                            broker.ask_directory(&issuer).await;
+                            issuer
+                        });
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Peer {
     ) -> Result<(Self, PersonName), ApiError> {
         let Introduction { login, name, groups, .. } = introduction;
         let identity = Identity { issuer: login.issuer.clone(), subject: login.subject.clone() };
-        let guest = Guest { identity, name, groups };
+        let guest = Guest { identity, name, groups, issued: login.issued };
         let name = broker.introduce(guest.clone(), &login).await?.name;
         Ok((Self(Origin::Guest(Arc::new(Introduced { guest, login, name: name.clone() }))), name))
     }

@@ -39,7 +39,7 @@ pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
         if api.broker.ledger().store_fault().is_some() {
             return Err(ApiError::unwritable_trail());
         }
-        let silent: Vec<&str> = api.broker.silent().collect();
+        let silent: Vec<String> = api.broker.silent().collect();
         if !silent.is_empty() {
             return Err(ApiError::silent(&silent));
         }
@@ -71,6 +71,8 @@ pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
             issuer: identity.map(|(issuer, _)| issuer.to_owned()),
             subject: identity.map(|(_, subject)| subject.to_owned()),
             issued: login.and_then(Login::issued),
+            directory: identity
+                .and_then(|(issuer, subject)| call.api.broker.people().directory_answered(issuer, subject)),
             host: call.api.host.clone(),
             draining: draining(&call.api.broker),
         })

@@ -97,6 +97,7 @@ impl From<BrokerError> for ApiError {
             BrokerError::AuthoritySilent(_) => Self::of(ErrorCode::AuthorityUnavailable, &error),
             BrokerError::NoGateway(_) | BrokerError::Unproved(_) => Self::of(ErrorCode::ClusterUnreachable, &error),
             BrokerError::NameService(unknown) => unknown.into(),
+            BrokerError::DirectoryStale(_) => Self::of(ErrorCode::DirectoryUnavailable, &error),
             BrokerError::ClockWentBack { .. } => Self::of(ErrorCode::ClockWentBack, &error),
             BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),
         }
@@ -196,7 +197,7 @@ impl ApiError {
     }
 
     /// The daemon serves, but these dependencies do not answer.
-    pub(super) fn silent(dependencies: &[&str]) -> Self {
+    pub(super) fn silent(dependencies: &[String]) -> Self {
         let why = dependencies.iter().map(|name| format!("the {name} does not answer")).collect::<Vec<_>>().join("; ");
         Self::new(ErrorCode::DependencySilent, why)
             .hint("calls that need none of them are served; the daemon's log has the details")

@@ -59,12 +59,13 @@ impl Broker {
         csr: &str,
     ) -> Result<IssuedAccess<'_>, BrokerError> {
         let open_grant = self.still_open(grant)?;
-        // The name service may be slow, and the end of a grant must not wait for it.
-        let mut approvers = BTreeMap::new();
+        // The name service and a directory may be slow, and the end of a grant must not wait for them.
+        let (mut approvers, mut now_known) = (BTreeMap::new(), None);
         let mut locked = loop {
             let grant = open_grant.grant();
             if grant.phase == Phase::Approved && grant.requester == requester.name {
                 approvers = self.approvers_of(&grant).await?;
+                now_known = Some(self.as_of_now(requester).await?);
             }
             let locked = open_grant.lock().await;
             let now = locked.grant();
@@ -73,6 +74,7 @@ impl Broker {
             }
         };
         let locked = &mut locked;
+        let requester = now_known.as_ref().unwrap_or(requester);
         let grant = locked.grant();
         let csr = match ca::read_csr(csr) {
             Ok(_) if grant.requester != requester.name => Err(Refusal::not_the_requester()),

@@ -62,7 +62,7 @@ use crate::grant::times::Times;
 use crate::grant::{self, Author, Binding, Event, Found, Grant, GrantId, SessionTerms};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
-use crate::people::{Identity, People, Unknown, or_nobody};
+use crate::people::{Identity, People, Stale, Unknown, or_nobody};
 use crate::rbac::role::ResolvedRole;
 use crate::trail::{Introduction, Link, Opened, TrailError};
 
@@ -116,6 +116,9 @@ pub enum BrokerError {
     /// The host's name service could not say who somebody is.
     #[error("{0}")]
     NameService(Unknown),
+    /// The directory of the person's provider has not answered for too long.
+    #[error(transparent)]
+    DirectoryStale(Stale),
     /// The API server's answer does not follow the binding.
     #[error("the API server still answers {answer} {} s after the change", ANSWER_WITHIN.as_secs())]
     Unsettled {
@@ -147,6 +150,7 @@ impl Hint for BrokerError {
             Self::AuthoritySilent(error) => error.hint(),
             Self::ClockWentBack { .. } => Some("correct the host clock".into()),
             Self::NameService(error) => error.hint(),
+            Self::DirectoryStale(error) => error.hint(),
             Self::Unsettled { hint, .. } => hint.clone(),
             Self::NoGateway(_) => Some("an administrator finds the reason with `systemctl status jit-gateway`".into()),
             Self::Unproved(_) => Some(
@@ -440,13 +444,19 @@ impl Broker {
     }
 
     /// The names of the dependencies that do not answer now.
-    pub fn silent(&self) -> impl Iterator<Item = &str> {
-        self.dependencies().filter(|of| of.overdue() > 0).map(|of| of.name())
+    pub fn silent(&self) -> impl Iterator<Item = String> {
+        self.dependencies().into_iter().filter(|(_, overdue)| *overdue > 0).map(|(name, _)| name)
     }
 
-    /// The dependencies that may never answer.
-    pub fn dependencies(&self) -> impl Iterator<Item = &dyn Watched> {
-        std::iter::once(self.first_people.host()).chain(self.sites.values().flat_map(Site::dependencies))
+    /// The dependencies that may never answer, each with how many calls are overdue.
+    #[must_use]
+    pub fn dependencies(&self) -> Vec<(String, usize)> {
+        fn state(of: &dyn Watched) -> (String, usize) {
+            (of.name().to_owned(), of.overdue())
+        }
+        let people = self.people();
+        let here = std::iter::once(self.first_people.host()).chain(self.sites.values().flat_map(Site::dependencies));
+        here.map(state).chain(people.watched_directories().map(state)).collect()
     }
 
     /// Records what somebody did, or that it was refused.

@@ -153,6 +153,7 @@ impl Broker {
     async fn requested(&self, requester: &Person, ask: &AccessRequest, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         self.ensure_not_drained()?;
         let site = self.site(&ask.cluster)?;
+        self.directory_is_fresh(requester)?;
         self.groups_are_known(requester)?;
         let usage = self.usage(&requester.name, None).await?;
         policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)

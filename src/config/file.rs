@@ -3,17 +3,19 @@
 //! It accepts each value as it is; `read.rs` reports invalid ones. Besides `read.rs`, only the test that compares `keys.rs`
 //! with these types uses it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use jit_directory::{Kind, Rule};
 use serde::Deserialize;
 
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::times::{Rates, Times};
 use crate::grant::{DaemonUser, GatewayUser, Impersonation};
-use crate::people::{Declared, Identity, Provider};
+use crate::people::{Declared, DirectoryRule, Identity, Provider};
+use crate::secret::Place;
 
 use super::Config;
 
@@ -95,6 +97,19 @@ pub(super) struct ProviderFile {
     #[serde(default)]
     pub(super) groups: BTreeSet<String>,
     pub(super) fresh: Option<Window>,
+    pub(super) directory: Option<DirectoryFile>,
+}
+
+/// The directory of an identity provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DirectoryFile {
+    pub(super) keycloak: Option<String>,
+    pub(super) microsoft_graph: Option<String>,
+    pub(super) client_id: String,
+    pub(super) secret: Place,
+    pub(super) groups: BTreeMap<String, String>,
+    pub(super) stale_after: Option<Window>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -210,9 +225,36 @@ impl From<IdentityFile> for Identity {
     }
 }
 
-impl From<ProviderFile> for Provider {
-    fn from(ProviderFile { issuer, groups, fresh }: ProviderFile) -> Self {
-        Self { issuer, groups, fresh: fresh.unwrap_or(Window::TEN_MINUTES) }
+impl ProviderFile {
+    /// Relative paths are resolved against `base`.
+    pub(super) fn provider(self, base: &Path) -> Result<Provider, String> {
+        let Self { issuer, groups, fresh, directory } = self;
+        let directory = directory.map(|file| file.rule(&issuer, &groups, base)).transpose();
+        let directory = directory.map_err(|why| format!("`directory`: {why}"))?;
+        Ok(Provider { issuer, groups, fresh: fresh.unwrap_or(Window::TEN_MINUTES), directory })
+    }
+}
+
+impl DirectoryFile {
+    fn rule(self, issuer: &str, of_provider: &BTreeSet<String>, base: &Path) -> Result<DirectoryRule, String> {
+        let (kind, url) = match (&self.keycloak, &self.microsoft_graph) {
+            (Some(url), None) => (Kind::Keycloak, url),
+            (None, Some(url)) => (Kind::Graph, url),
+            _ => return Err("write either `keycloak` or `microsoftGraph`".to_owned()),
+        };
+        let secret = match self.secret {
+            Place::File(path) => Place::File(base.join(path)),
+            credential @ Place::Credential(_) => credential,
+        };
+        // A group that the directory never names would be lost with its first answer.
+        let mapped: BTreeSet<String> = self.groups.values().cloned().collect();
+        if let Some(group) = of_provider.symmetric_difference(&mapped).next() {
+            return Err(format!(
+                "`groups` must name each group of the provider and no other, but `{group}` is in one list only"
+            ));
+        }
+        let rule = Rule::new(kind, issuer, url, &self.client_id, secret, self.groups)?;
+        Ok(DirectoryRule { rule, stale_after: self.stale_after.unwrap_or(Window::TEN_MINUTES) })
     }
 }
 

@@ -181,6 +181,59 @@ pub const KEYS: &[Key] = &[
         "how old a person's ID token may be when they collect access or renew a certificate. Their `jit-login` gets a newer one \
          from the provider, which gives none to somebody who is disabled there",
     ),
+    key(
+        "providers[].directory",
+        "a map",
+        Presence::May,
+        "where the daemon asks, with a credential of its own that may only read, who its people are now: about those with live \
+         access, and about whoever collects. Whoever is disabled there, or in none of the groups of their rule, loses the access \
+         within a minute. What it says counts instead of what the provider said before",
+    ),
+    key(
+        "providers[].directory.keycloak",
+        "a URL that begins https://",
+        Presence::May,
+        "the realm in Keycloak's admin API, `https://HOST/admin/realms/REALM`; either this or `microsoftGraph`",
+    ),
+    key(
+        "providers[].directory.microsoftGraph",
+        "a URL that begins https://",
+        Presence::May,
+        "Microsoft Graph, `https://graph.microsoft.com/v1.0` or that of a national cloud, for an issuer of Entra ID",
+    ),
+    key(
+        "providers[].directory.clientId",
+        "a text",
+        Presence::Must,
+        "the daemon's client at the provider. It gets a token by client credentials",
+    ),
+    key(
+        "providers[].directory.secret",
+        "a map with one of the two",
+        Presence::Must,
+        "where the secret of the client lies",
+    ),
+    key(
+        "providers[].directory.secret.credential",
+        "a credential's name",
+        Presence::May,
+        "in a credential that systemd hands to the service, see systemd.exec(5)",
+    ),
+    key("providers[].directory.secret.file", "a path", Presence::May, "in a file as private as a key"),
+    key(
+        "providers[].directory.groups",
+        "a map",
+        Presence::Must,
+        "which group of the provider each group of the directory is: the path of a group of Keycloak, or the object id of one \
+         of Entra ID. Each of `groups` has to be there",
+    ),
+    key(
+        "providers[].directory.staleAfter",
+        "a duration",
+        Presence::Default("10m"),
+        "while the directory does not answer, for how long what it said last is enough. After that its people request and \
+         collect nothing; live access continues",
+    ),
     key("clusters", "a list of maps", Presence::Must, "the clusters that access is given to, at least one"),
     key("clusters[].name", "a name of a-z 0-9 and -", Presence::Must, "what people call it when they ask"),
     key("clusters[].server", "a URL that begins https://", Presence::Must, "its API server"),
@@ -442,6 +495,7 @@ mod tests {
             assert_eq!(said(&format!("times.{path}")).parse(), Ok(time), "{path}");
         }
         assert_eq!(said("providers[].fresh").parse(), Ok(Window::TEN_MINUTES));
+        assert_eq!(said("providers[].directory.staleAfter").parse(), Ok(Window::TEN_MINUTES));
         for key in KEYS.iter().filter(|key| key.need == Presence::Must) {
             let is_of_a_list = ["people[]", "providers[]"].iter().any(|list| key.path.starts_with(list));
             assert!(is_of_a_list || key.path.starts_with("clusters"), "{}", key.path);

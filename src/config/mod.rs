@@ -185,6 +185,7 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.policy_files.policy.clone()];
         files.extend(self.policy_files.guardrails.clone());
+        files.extend(self.people.files());
         for cluster in self.clusters.values() {
             files.push(cluster.certificate_authority_path.clone());
             files.extend(cluster.kubeconfig.as_ref().map(|kubeconfig| kubeconfig.path.clone()));

@@ -16,7 +16,7 @@ use crate::hint::{Hint, page};
 use crate::people::{Declared, People, Provider};
 use crate::placeholder;
 
-use super::file::{AccessFile, ClusterFile, ConfigFile, ProviderFile, beside};
+use super::file::{AccessFile, ClusterFile, ConfigFile, beside};
 use super::policy_files::strictly;
 use super::{ClusterConfig, Config, Fault, Faults, HostName, KubeconfigAt, NoHostName, PolicyFiles};
 
@@ -64,7 +64,8 @@ impl Config {
         faults.extend(written.sockets());
         let host = written.host().map_err(|fault| faults.push(fault)).ok();
         faults.extend(written.people());
-        faults.extend(written.providers());
+        let (providers, wrong) = written.providers();
+        faults.extend(wrong);
         let (clusters, wrong) = written.clusters();
         let known = wrong.is_empty().then_some(&clusters);
         faults.extend(wrong);
@@ -87,7 +88,7 @@ impl Config {
                     written.file.people.into_iter().map(Declared::from).collect(),
                     written.file.strict_people,
                 )
-                .with_providers(written.file.providers.into_iter().map(Provider::from).collect()),
+                .with_providers(providers),
                 auditors: written.file.auditors,
                 admins: written.file.admins,
                 notify: written.file.notify,
@@ -199,17 +200,22 @@ impl Written<'_> {
         faults
     }
 
-    fn providers(&self) -> Vec<Fault> {
-        let (mut faults, mut issuers) = (Vec::new(), BTreeSet::new());
-        for ProviderFile { issuer, .. } in &self.file.providers {
+    fn providers(&self) -> (Vec<Provider>, Vec<Fault>) {
+        let (mut providers, mut faults, mut issuers) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for written in &self.file.providers {
+            let issuer = &written.issuer;
             if !issuer.starts_with("https://") {
                 faults.push(self.fault(format!("provider `{issuer}`: `issuer` must begin with https://")));
             }
             if !issuers.insert(issuer) {
                 faults.push(self.fault(format!("provider `{issuer}` is listed twice")));
             }
+            match written.clone().provider(self.folder()) {
+                Ok(provider) => providers.push(provider),
+                Err(why) => faults.push(self.fault(format!("provider `{issuer}`: {why}"))),
+            }
         }
-        faults
+        (providers, faults)
     }
 
     /// The clusters and their faults. A faulty value is replaced by a placeholder, so that the policy can still be read.
@@ -345,6 +351,7 @@ providers:
   - {issuer: "https://id.example", groups: [leads]}
   - {issuer: "http://id.example"}
   - {issuer: "https://id.example"}
+  - {issuer: "https://kc.example/realms/corp", groups: [leads], directory: {keycloak: "https://kc.example/admin/realms/corp", clientId: jitd, secret: {file: s}, groups: {/oncall: oncall, /leads: leads}}}
 clusters:
   - {name: prod, server: "http://10.0.0.1", certificateAuthority: none.crt, key: {credential: .no}}
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, kubeconfig: none.yaml}
@@ -377,6 +384,7 @@ clusters:
             ("config.yaml", "uid 4001 belongs to two people"),
             ("config.yaml", "provider `http://id.example`: `issuer` must begin with https://"),
             ("config.yaml", "provider `https://id.example` is listed twice"),
+            ("config.yaml", "`directory`: `groups` must name each group of the provider and no other, but `oncall`"),
             ("config.yaml", "cluster `prod`: `server` must begin with https://"),
             ("config.yaml", "cluster `prod`: `key`: a credential's name"),
             ("none.crt", "No such file"),

@@ -3,20 +3,27 @@
 //!
 //! The name service is queried for each call, so that leaving a group takes effect at once, on threads that nothing else
 //! uses, and never for the groups of a declared person unless `hostGroups` is set. Root is not a person, and neither is a
-//! uid without a mapping in this user namespace. The API calls this for a caller, and the broker for the approvers of a
+//! uid without a mapping in this user namespace. Where a provider has a directory, what that says counts instead of what the
+//! provider said before. The API calls this for a caller, and the broker for the approvers of a
 //! grant that is collected.
 
+mod directory;
 pub mod host;
 mod names;
 mod provider;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use jiff::Timestamp;
+use jit_directory::Found;
 
+use self::directory::Asked as AskedDirectory;
+pub use self::directory::{DirectoryRule, Stale};
 use self::host::{Account, Failed, GroupNames};
 use self::names::Appearance;
 use self::provider::Guests;
@@ -52,6 +59,7 @@ pub struct People {
     host: Dependency<Asked>,
     group_names: Arc<GroupNames>,
     providers: Arc<[Provider]>,
+    directories: Arc<[Arc<AskedDirectory>]>,
     guests: Arc<Guests>,
 }
 
@@ -129,6 +137,12 @@ pub enum Unknown {
     /// The caller came from an identity provider that the configuration does not have.
     #[error("`{0}` is not a provider of this daemon's configuration")]
     NoProvider(String),
+    /// The directory says that the account is disabled.
+    #[error("the directory of {0} says that this account is disabled")]
+    Disabled(String),
+    /// The directory does not have the account.
+    #[error("the directory of {0} no longer has this account")]
+    Gone(String),
     /// Another person has the name of a provider's person, or one that a reader may take for it.
     #[error("the name `{0}` is another person's, or looks like another person's")]
     NameTaken(PersonName),
@@ -175,6 +189,7 @@ impl Hint for Unknown {
             Self::NotDeclared(_) => {
                 "`strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
             }
+            Self::Disabled(_) | Self::Gone(_) => "ask those who administer the accounts there",
             Self::NoProvider(_) => "an administrator can add it under `providers` in config.yaml",
             Self::NameTaken(_) | Self::TooManyNames(_) => {
                 "an administrator can declare the person, with the identity, under `people` in config.yaml"
@@ -218,6 +233,7 @@ impl People {
             host: Dependency::new("host's name service", AT_ONCE, ANSWERS_WITHIN),
             group_names: Arc::default(),
             providers: Arc::default(),
+            directories: Arc::default(),
             guests: Arc::default(),
         }
     }
@@ -225,7 +241,15 @@ impl People {
     /// The same people, and those of these identity providers.
     #[must_use]
     pub fn with_providers(self, providers: Vec<Provider>) -> Self {
-        Self { providers: providers.into(), ..self }
+        let directory =
+            |provider: &Provider| Some(Arc::new(AskedDirectory::new(&provider.issuer, provider.directory.clone()?)));
+        let directories = providers.iter().filter_map(directory).collect();
+        Self { providers: providers.into(), directories, ..self }
+    }
+
+    /// The files of the directories' secrets.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.directories.iter().filter_map(|directory| directory.file())
     }
 
     /// Whether people of any identity provider are known.
@@ -241,10 +265,15 @@ impl People {
     }
 
     /// The same people, with what `before` has: the threads for the name service, because a reload must not give more of them
-    /// to one that hangs, and what providers said about the people who logged in.
+    /// to one that hangs, what providers said about the people who logged in, and what directories said that stay the same.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
-        Self { host: before.host.clone(), guests: Arc::clone(&before.guests), ..self }
+        let kept = |new: &Arc<AskedDirectory>| {
+            let same = before.directories.iter().find(|old| old.is(new));
+            Arc::clone(same.unwrap_or(new))
+        };
+        let directories = self.directories.iter().map(kept).collect();
+        Self { host: before.host.clone(), guests: Arc::clone(&before.guests), directories, ..self }
     }
 
     /// The person behind `uid`.
@@ -307,11 +336,20 @@ impl People {
         if self.provider(&identity.issuer).is_none() {
             return Err(Unknown::NoProvider(identity.issuer.clone()));
         }
-        let guest = self.guests.of_identity(identity).ok_or_else(|| Unknown::NotSaid(name.clone()))?;
+        let guest = self.guests.of_identity(identity).or_else(|| self.recalled(name, identity));
+        let guest = guest.ok_or_else(|| Unknown::NotSaid(name.clone()))?;
         let person = self.by_identity(&guest).await?;
         // Somebody who was declared or linked since is still the same person.
         let is_theirs = person.name == *name || self.former_names(&person.name).contains(name);
         if is_theirs { Ok(person) } else { Err(Unknown::NoSuchName(name.to_string())) }
+    }
+
+    /// Somebody who logged in before the daemon started, of whom the directory has said since who they are now.
+    fn recalled(&self, name: &PersonName, identity: &Identity) -> Option<Guest> {
+        let issued = Some(self.directory(&identity.issuer)?.answer(&identity.subject)?.at);
+        let called = self.guests.called(identity, name);
+        let called = called.or_else(|| self.is_joined(identity).then(|| name.clone()))?;
+        Some(Guest { identity: identity.clone(), name: called, groups: Vec::new(), issued })
     }
 
     /// Whether a person is in none of these groups.
@@ -363,8 +401,9 @@ impl People {
     pub async fn by_identity(&self, guest: &Guest) -> Result<Person, Unknown> {
         let provider = self.provider(&guest.identity.issuer);
         let provider = provider.ok_or_else(|| Unknown::NoProvider(guest.identity.issuer.clone()))?;
+        let groups = self.groups_now(provider, guest)?;
         if let Some(mut person) = self.joined(&guest.identity).await? {
-            person.groups.extend(provider.groups_of(guest));
+            person.groups.extend(groups);
             return Ok(person);
         }
         let name = guest.undeclared_name()?;
@@ -374,7 +413,79 @@ impl People {
         if self.declared.iter().any(|declared| declared.name == name) {
             return Err(Unknown::NameTaken(name));
         }
-        Ok(Person { name, groups: provider.groups_of(guest), login: None })
+        Ok(Person { name, groups, login: None })
+    }
+
+    /// The groups of a provider's person that count now: those of the directory, unless a token was issued since it was asked.
+    fn groups_now(&self, provider: &Provider, guest: &Guest) -> Result<BTreeSet<String>, Unknown> {
+        let answered = self.directory(&provider.issuer).and_then(|it| it.answer(&guest.identity.subject));
+        let answered = answered.filter(|answered| guest.issued.is_none_or(|issued| issued <= answered.at));
+        match answered.map(|answered| answered.found) {
+            None => Ok(provider.groups_of(guest)),
+            Some(Found::Present(groups)) => Ok(groups.intersection(&provider.groups).cloned().collect()),
+            Some(Found::Disabled) => Err(Unknown::Disabled(provider.issuer.clone())),
+            Some(Found::Gone) => Err(Unknown::Gone(provider.issuer.clone())),
+        }
+    }
+
+    fn directory(&self, issuer: &str) -> Option<&Arc<AskedDirectory>> {
+        self.directories.iter().find(|directory| directory.issuer == issuer)
+    }
+
+    /// Asks the directory of this issuer about these people, and about whom it could say nothing before. It takes as long as
+    /// it takes: nobody else waits for it.
+    pub async fn ask_directory(
+        &self,
+        issuer: &str,
+        mut subjects: BTreeSet<String>,
+        clock: impl Fn() -> Timestamp + Sync,
+    ) {
+        if let Some(directory) = self.directory(issuer) {
+            subjects.extend(directory.to_ask_again());
+            directory.ask_all(subjects, &clock).await;
+        }
+    }
+
+    /// Asks the directory about one person, unless it answered since `since`; then who the person is now, with this login.
+    ///
+    /// # Errors
+    /// [`Unknown`]; not if the directory does not answer.
+    pub async fn asked_again(
+        &self,
+        identity: &Identity,
+        since: Timestamp,
+        clock: impl Fn() -> Timestamp + Sync,
+    ) -> Result<Option<Person>, Unknown> {
+        let Some(directory) = self.directory(&identity.issuer) else { return Ok(None) };
+        if directory.answer(&identity.subject).is_none_or(|answered| answered.at < since) {
+            directory.ask(&identity.subject, &clock).await;
+        }
+        let Some(guest) = self.guests.of_identity(identity) else { return Ok(None) };
+        self.by_identity(&guest).await.map(Some)
+    }
+
+    /// Refuses people of a provider whose directory has not answered for too long.
+    ///
+    /// # Errors
+    /// [`Stale`], which names it.
+    pub fn directory_is_fresh(&self, issuer: &str, now: Timestamp) -> Result<(), Stale> {
+        self.directory(issuer).map_or(Ok(()), |directory| directory.is_fresh(now))
+    }
+
+    /// The issuers whose people a directory is asked about, and when it answered last.
+    pub fn directories(&self) -> impl Iterator<Item = (&str, Option<Timestamp>)> {
+        self.directories.iter().map(|directory| (directory.issuer.as_str(), directory.last()))
+    }
+
+    /// Shows whether the directories answer.
+    pub fn watched_directories(&self) -> impl Iterator<Item = &dyn Watched> {
+        self.directories.iter().map(|directory| &**directory as &dyn Watched)
+    }
+
+    /// When the directory was asked whose answer about this person counts last.
+    #[must_use]
+    pub fn directory_answered(&self, issuer: &str, subject: &str) -> Option<Timestamp> {
+        self.directory(issuer)?.answer(subject).map(|answered| answered.at)
     }
 
     /// The person of an identity who comes in. Takes down what the provider said about a person who came under this name
@@ -562,7 +673,7 @@ mod tests {
 
     fn guest(subject: &str, name: &str, groups: &[&str]) -> Guest {
         let groups = groups.iter().map(ToString::to_string).collect();
-        Guest { identity: identity(subject), name: name.parse().unwrap(), groups }
+        Guest { identity: identity(subject), name: name.parse().unwrap(), groups, issued: None }
     }
 
     /// Lets a person in as the broker does.
@@ -588,6 +699,7 @@ mod tests {
             issuer: "https://id.example".to_owned(),
             groups: ["payments-leads".to_owned()].into(),
             fresh: Window::TEN_MINUTES,
+            directory: None,
         };
         People::new(vec![alice], strict).with_providers(vec![corp])
     }

@@ -8,9 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::Unknown;
+use super::directory::DirectoryRule;
 use super::names::Appearance;
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::{PersonName, Window};
@@ -24,6 +26,8 @@ pub struct Provider {
     pub groups: BTreeSet<String>,
     /// How old an ID token may be for a certificate.
     pub fresh: Window,
+    /// The directory that says who its people are now.
+    pub directory: Option<DirectoryRule>,
 }
 
 /// A person at an identity provider.
@@ -44,6 +48,8 @@ pub struct Guest {
     pub name: PersonName,
     /// The groups, as the front end maps them.
     pub groups: Vec<String>,
+    /// When the token was issued that said so, if it is known.
+    pub issued: Option<Timestamp>,
 }
 
 impl Provider {
@@ -160,6 +166,13 @@ impl Guests {
         looks.forms().find_map(|form| known.looks.get(form).filter(|other| *other != identity)).cloned()
     }
 
+    /// What the provider called the person of this identity who came under this name.
+    pub(super) fn called(&self, identity: &Identity, name: &PersonName) -> Option<PersonName> {
+        let known = self.0.lock();
+        let (called, _) = known.called.get(identity)?.iter().find(|(_, given)| *given == name)?;
+        Some(called.clone())
+    }
+
     /// What was said last about the person of this identity.
     pub(super) fn of_identity(&self, identity: &Identity) -> Option<Guest> {
         self.0.lock().said.get(identity).cloned()
@@ -179,7 +192,7 @@ mod tests {
     fn guest(subject: &str, name: &str, groups: &[&str]) -> Guest {
         let identity = Identity { issuer: "https://id.example".to_owned(), subject: subject.to_owned() };
         let groups = groups.iter().map(ToString::to_string).collect();
-        Guest { identity, name: name.parse().unwrap(), groups }
+        Guest { identity, name: name.parse().unwrap(), groups, issued: None }
     }
 
     #[test]
@@ -188,6 +201,7 @@ mod tests {
             issuer: "https://id.example".to_owned(),
             groups: ["payments-leads".to_owned()].into(),
             fresh: Window::TEN_MINUTES,
+            directory: None,
         };
         let groups = ["payments-leads", "payments-leads ", "Payments-Leads", "admins", "auditors", ""];
         assert_eq!(corp.groups_of(&guest("1", "alice", &groups)), corp.groups);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bastion::{repository, text};
-use crate::oidc::{Elsewhere, FRIEDA, certify, free_port};
+use crate::bastion::{ERIN, repository, text};
+use crate::oidc::{Elsewhere, FRIEDA, GRETA, certify, free_port};
 use crate::plane::{scratch, until_within};
 use crate::providers::{
     Provider, Relay, a_logout_at_the_provider_ends_session_and_access, a_renewal_says_as_much_as_the_login,
@@ -262,4 +262,37 @@ fn a_session_of_somebody_whom_keycloak_has_disabled_is_not_renewed() {
 #[ignore = "make identity: it needs a JDK and Maven"]
 fn a_logout_at_keycloak_ends_session_and_access() {
     a_logout_at_the_provider_ends_session_and_access(&mut elsewhere(Realm::new()));
+}
+
+/// The daemon asks Keycloak itself: who loses the group, or is disabled, loses live access within a minute.
+#[test]
+#[ignore = "make identity: it needs a JDK and Maven"]
+fn whoever_loses_the_group_or_the_account_at_keycloak_loses_live_access() {
+    let realm = Realm::new();
+    let directory = json!({
+        "keycloak": realm.issuer().replace("/realms/", "/admin/realms/"), "clientId": "jitd", "secret": { "file": "directory.secret" },
+        "groups": { "/payments-oncall": "payments-oncall", "/payments-leads": "payments-leads" },
+    });
+    let elsewhere = Elsewhere::with_directory(Box::new(realm), &json!({}), &directory, "hush");
+    elsewhere.log_in(GRETA);
+    let lose = |lose: &dyn Fn(), why: &str| {
+        elsewhere.provider.regroup(FRIEDA.name, &["/payments-oncall"]);
+        elsewhere.log_in(FRIEDA);
+        let ns = &elsewhere.bastion.ns;
+        let request = ["request", "play", "-n", ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
+        let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+        elsewhere.said(GRETA, &["approve", &id, "--yes"]);
+        elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
+        let grant = json!({ "id": id });
+        assert_eq!(elsewhere.bastion.show(ERIN, &grant)["phase"], "live");
+        lose();
+        let ended = until_within(Duration::from_secs(60), "the access is over", || {
+            let shown = elsewhere.bastion.show(ERIN, &grant);
+            (shown["phase"] == "ended").then_some(shown)
+        });
+        assert_eq!(ended["endCause"], "drifted");
+        assert!(ended["closingWords"].as_str().unwrap().contains(why), "{ended}");
+    };
+    lose(&|| elsewhere.provider.regroup(FRIEDA.name, &[]), "is no longer in payments-oncall");
+    lose(&|| elsewhere.provider.dismiss(FRIEDA.name), "says that this account is disabled");
 }

@@ -28,6 +28,7 @@ mod collecting;
 mod console;
 mod crash;
 mod dial;
+mod directory;
 mod docs;
 mod doctor;
 mod doors;

@@ -8,13 +8,18 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, Key, ROOT, repository, text};
-use crate::plane::{scratch, until};
+use crate::bastion::{ALICE, BOB, Bastion, Key, Options, ROOT, repository, text};
+use crate::plane::{Plane, scratch, until};
 
 /// Each metric and each label value that a file names is one of `/metrics`.
 #[test]
 fn every_named_metric_exists() {
-    let bastion = Bastion::start();
+    let directory =
+        "keycloak: \"https://id.example/admin/realms/corp\", clientId: jitd, secret: {file: none}, groups: {/a: a}";
+    let config = format!(
+        "providers: [{{issuer: \"https://id.example/realms/corp\", groups: [a], directory: {{{directory}}}}}]\n"
+    );
+    let bastion = Bastion::with(Plane::shared(), Options { config, ..Options::default() });
     // A call that is counted, for the labels of answers come with the first one.
     assert_eq!(bastion.call(ALICE, "GET", "/v1/whoami", &Value::Null).0, 200);
     // Nor is there anything of a scan before one has finished.

@@ -6,6 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -64,6 +65,15 @@ impl Elsewhere {
         Self::made(provider, rule, "10m", |_| {})
     }
 
+    /// The same with a directory, as `config.yaml` has it, whose secret this is.
+    pub(crate) fn with_directory(provider: Box<dyn Provider>, rule: &Value, directory: &Value, secret: &str) -> Self {
+        Self::made(provider, rule, &format!("10m, directory: {directory}"), |bastion| {
+            let file = bastion.dir.join("directory.secret");
+            std::fs::write(&file, secret).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        })
+    }
+
     fn made(provider: Box<dyn Provider>, rule: &Value, fresh: &str, change: impl FnOnce(&Bastion<'_>)) -> Self {
         let port = free_port();
         let issuer = provider.issuer();
@@ -73,7 +83,10 @@ impl Elsewhere {
         let alice = format!("name: alice, identities: [{{issuer: \"{issuer}\", subject: alice}}], uids");
         bastion.rewrite_config("name: alice, uids", &alice);
         change(&bastion);
-        bastion.serve();
+        let mut daemon = Command::new(root().join("bin/jitd"));
+        // For the provider's directory, where it has one.
+        daemon.env("SSL_CERT_FILE", provider.authority());
+        bastion.serve_as(daemon);
         let mut config = json!({
             "listen": format!("127.0.0.1:{port}"), "server": format!("https://127.0.0.1:{port}"),
             "daemon": "run/frontend.sock", "state": "frontend", "scopes": provider.scopes(),

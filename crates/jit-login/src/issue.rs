@@ -87,6 +87,7 @@ fn passes(code: ErrorCode) -> bool {
             | ErrorCode::ClusterUnreachable
             | ErrorCode::TrailUnavailable
             | ErrorCode::NameServiceUnavailable
+            | ErrorCode::DirectoryUnavailable
             | ErrorCode::Refused(Code::WrongPhase)
     )
 }

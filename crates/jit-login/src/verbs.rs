@@ -466,7 +466,8 @@ impl Caller {
             );
             if let (Some(issuer), Some(subject)) = (&who.issuer, &who.subject) {
                 let issued = who.issued.map(|at| format!(", by a token of {}", clock(at))).unwrap_or_default();
-                text += &format!("\nlogged in at {} as {}{issued}", safe(issuer), safe_name(subject));
+                let asked = who.directory.map(|at| format!(", by the directory of {}", clock(at))).unwrap_or_default();
+                text += &format!("\nlogged in at {} as {}{issued}{asked}", safe(issuer), safe_name(subject));
             }
             if let Some(place) = &place {
                 text += &format!("\nthe session is kept in {}", place.display());

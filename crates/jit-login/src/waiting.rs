@@ -136,6 +136,7 @@ mod tests {
             issuer: None,
             subject: None,
             issued: None,
+            directory: None,
             host: "bastion1".to_owned(),
             draining: None,
         };

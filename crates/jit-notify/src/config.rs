@@ -33,9 +33,9 @@ use self::boards::{
 };
 use crate::channel::{Channel, Feed, Kind, Listeners};
 use crate::command::Command;
-use crate::secret::{Place, Secret};
 use crate::text::template::Templates;
 use crate::webhook::Webhook;
+use jit_host::secret::{Place, Secret};
 
 /// The configuration.
 #[derive(Debug)]

@@ -11,7 +11,7 @@
 //! - [`follower`]: what every channel has; [`feeds`]: runs a feed; [`boards`]: runs a board; [`bulletins`]: what it tells
 //!   administrators; [`backoff`]: when another attempt is made
 //! - [`control`]: the questions of an administrator to the running program; [`status`]: how a channel is
-//! - [`config`]: the file; [`secret`]: tokens and keys, which are in files of their own
+//! - [`config`]: the file; tokens and keys are in files of their own (`jit-host`)
 //! - [`channel`]: what is configured, and the one place that calls a receiver
 //! - [`webhook`], [`command`]: the feeds; [`document`]: the JSON that both carry
 //! - [`board`]: the boards; [`present`]: what they show; [`text`]: the words; [`preview`]: the words about a made-up request
@@ -40,7 +40,6 @@ pub mod preview;
 pub mod progress;
 pub mod reading;
 pub mod reports;
-pub mod secret;
 pub mod status;
 pub mod text;
 pub mod webhook;

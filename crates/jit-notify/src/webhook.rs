@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
+use jit_host::secret::Secret;
 
 /// How a secret begins, as it is shared with receivers.
 const PREFIX: &str = "whsec_";

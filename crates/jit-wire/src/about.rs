@@ -89,6 +89,10 @@ pub struct WhoamiView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub issued: Option<Timestamp>,
+    /// When the directory of the provider was last asked who the person is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub directory: Option<Timestamp>,
     /// The daemon's host.
     pub host: String,
     /// The drain in force.

@@ -115,6 +115,8 @@ codes! {
     AuthorityUnavailable: "authority-unavailable", 503, Failed;
     /// The host's name service failed.
     NameServiceUnavailable: "name-service-unavailable", 503, Failed;
+    /// The directory of the person's identity provider has not answered for longer than `staleAfter`.
+    DirectoryUnavailable: "directory-unavailable", 503, Failed;
     /// The clock of the host is behind the trail.
     ClockWentBack: "clock-went-back", 503, Failed;
     /// The audit trail cannot be written, or does not answer.
@@ -253,6 +255,7 @@ mod tests {
             ("cluster-refused", 502, 1),
             ("authority-unavailable", 503, 1),
             ("name-service-unavailable", 503, 1),
+            ("directory-unavailable", 503, 1),
             ("clock-went-back", 503, 1),
             ("trail-unavailable", 503, 1),
             ("dependency-silent", 503, 1),

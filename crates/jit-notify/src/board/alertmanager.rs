@@ -14,8 +14,8 @@ use super::Message;
 use super::call::{Caller, without};
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::text::Room;
+use jit_host::secret::Secret;
 
 /// A server.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::http::{Answer, Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
+use jit_host::secret::Secret;
 
 /// Where a service is called, and who we are there.
 pub(super) struct Caller<'a> {

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 use super::{Action, Message, head};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::text::{Room, Text};
+use jit_host::secret::Secret;
 
 /// A list of addresses behind a relay.
 pub struct Mail {

@@ -13,8 +13,8 @@ use super::call::{Caller, is_id, without};
 use super::{Action, Message};
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::text::Room;
+use jit_host::secret::Secret;
 
 /// A channel of a server.
 #[derive(Debug)]

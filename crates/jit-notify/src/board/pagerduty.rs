@@ -12,8 +12,8 @@ use super::Message;
 use super::call::{Caller, without};
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::text::{Room, Text};
+use jit_host::secret::Secret;
 
 /// A service of PagerDuty.
 #[derive(Debug)]

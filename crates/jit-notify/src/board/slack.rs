@@ -15,8 +15,8 @@ use super::call::{Caller, is_id, parsed, without};
 use super::{Action, Message, body};
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::text::{Card, Room};
+use jit_host::secret::Secret;
 
 /// A channel of a workspace.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use super::Message;
 use super::call::without;
 use crate::http::{Http, Target};
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::text::{Card, Room};
+use jit_host::secret::Secret;
 
 /// A channel behind a workflow.
 #[derive(Debug)]

@@ -35,8 +35,8 @@ use crate::board::{Alertmanager, Board, Mail, Manner, Mattermost, PagerDuty, Rel
 use crate::directory::Directory;
 use crate::http::Target;
 use crate::present::Subject;
-use crate::secret::Place;
 use crate::text::template::{Template, Templates};
+use jit_host::secret::Place;
 
 /// What boards have beside their service. Feeds have none of it.
 #[derive(Default)]

@@ -260,7 +260,7 @@ fn alertmanager_passes_on_no_markup() {
 /// No `Debug` shows a token, a key or a URL that is as good as one.
 #[test]
 fn no_secret_is_shown() {
-    let hush = || crate::secret::Secret::from("https://hooks.example.com/hush?sig=hush".to_owned());
+    let hush = || jit_host::secret::Secret::from("https://hooks.example.com/hush?sig=hush".to_owned());
     let target = || crate::http::Target::parse("https://hooks.example.com/hush").unwrap();
     let relay = Relay {
         host: "127.0.0.1".to_owned(),

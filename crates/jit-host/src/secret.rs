@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use jit_host::files::{FileError, read_credential, read_private};
 use serde::Deserialize;
 use zeroize::Zeroizing;
+
+use crate::files::{FileError, read_credential, read_private};
 
 /// A text that no log, error or `Debug` shows.
 #[derive(Clone)]
