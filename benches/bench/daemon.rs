@@ -45,26 +45,24 @@ impl Daemon {
     /// Makes configuration and authority in `folder`, and lets the cluster trust and allow it. Grants can
     /// be asked for in `namespaces`.
     pub(crate) fn prepare(plane: &Plane, folder: &Path, host: &str, namespaces: &[String]) -> Result<Self, Failure> {
-        Self::prepare_with(plane, folder, host, namespaces, &unlimited(), json!({}))
+        Self::prepare_with(plane, folder, host, &[usual(namespaces)], &unlimited(), json!({}))
     }
 
-    /// The same, with people going through a gateway, which is the user `jit-gateway` of the control plane.
-    pub(crate) fn behind_gateway(
-        plane: &Plane,
-        folder: &Path,
-        host: &str,
-        namespaces: &[String],
-    ) -> Result<Self, Failure> {
+    /// The same by these rules, with people going through a gateway, which is the user `jit-gateway` of the control plane.
+    pub(crate) fn behind_gateway(plane: &Plane, folder: &Path, host: &str, rules: &[Value]) -> Result<Self, Failure> {
         let more = json!({ "access": "gateway", "gatewayUser": "jit-gateway" });
-        Self::prepare_with(plane, folder, host, namespaces, &unlimited(), more)
+        Self::prepare_with(plane, folder, host, rules, &unlimited(), more)
     }
 
     /// The same with `rates:` of the configuration, and with more in the cluster's entry.
+    ///
+    /// The manifest is applied once, for these rules. An API server enforces an admission policy that has changed only after
+    /// a while, and refuses meanwhile what the policy before it did not allow.
     pub(crate) fn prepare_with(
         plane: &Plane,
         folder: &Path,
         host: &str,
-        namespaces: &[String],
+        rules: &[Value],
         rates: &Value,
         mut cluster: Value,
     ) -> Result<Self, Failure> {
@@ -92,12 +90,7 @@ impl Daemon {
             ],
             "clusters": [cluster],
         });
-        let policy = json!({
-            "rules": [{
-                "name": "bench", "who": ["oncall"], "clusters": ["bench"], "namespaces": namespaces,
-                "roles": ["view", EDITED], "maxDuration": "24h", "approval": [{ "groups": ["leads"] }],
-            }],
-        });
+        let policy = json!({ "rules": rules });
         // JSON is YAML.
         fs::write(folder.join("config.yaml"), config.to_string())?;
         fs::write(folder.join("policy.yaml"), policy.to_string())?;
@@ -209,6 +202,14 @@ impl Daemon {
         alice.exchange(&certificate).await?.json()?;
         Ok(certificate)
     }
+}
+
+/// The rule by which grants can be asked for in `namespaces`.
+pub(crate) fn usual(namespaces: &[String]) -> Value {
+    json!({
+        "name": "bench", "who": ["oncall"], "clusters": ["bench"], "namespaces": namespaces,
+        "roles": ["view", EDITED], "maxDuration": "24h", "approval": [{ "groups": ["leads"] }],
+    })
 }
 
 /// Alice and bob stand for everybody.

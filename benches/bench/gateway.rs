@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::client::jit_login;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, usual};
 use crate::http::{Target, request};
 use crate::load::{Requests, connect, load, median};
 use crate::plane::{Plane, tls};
@@ -42,7 +42,7 @@ const LISTED: usize = 20;
 
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
     plane.namespace(NAMESPACE).await?;
-    let mut daemon = Daemon::behind_gateway(plane, folder, "gateway", &[NAMESPACE.to_owned()])?;
+    let mut daemon = Daemon::behind_gateway(plane, folder, "gateway", &[usual(&[NAMESPACE.to_owned()])])?;
     daemon.start().await?;
     let shared = idle_on_few(&daemon, &Gateway::start(plane, folder)?, settings).await?;
     let watches = idle(&daemon, &Gateway::start(plane, folder)?, settings).await?;

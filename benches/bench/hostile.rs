@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::daemon::{ALICE, CAROL, DAVE, Daemon};
+use crate::daemon::{ALICE, CAROL, DAVE, Daemon, usual};
 use crate::http::{Connection, Target, request};
 use crate::load::median;
 use crate::plane::Plane;
@@ -53,7 +53,8 @@ enum Attack {
 
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
     plane.namespace(NAMESPACE).await?;
-    let mut daemon = Daemon::prepare_with(plane, folder, "hostile", &[NAMESPACE.to_owned()], &json!({}), json!({}))?;
+    let mut daemon =
+        Daemon::prepare_with(plane, folder, "hostile", &[usual(&[NAMESPACE.to_owned()])], &json!({}), json!({}))?;
     daemon.start().await?;
     let (quiet, hostile) = settings.shorter((20, 30), (8, 12));
     let (quiet, hostile) = (Duration::from_secs(quiet), Duration::from_secs(hostile));

@@ -17,7 +17,6 @@ use crate::gateway::{Access, Gateway};
 use crate::http::{Target, request};
 use crate::load::{Requests, connect, load, median};
 use crate::plane::{Node, Plane};
-use crate::process::run;
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
 
@@ -28,7 +27,6 @@ const PRINTED: usize = 40_000_000;
 
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
     plane.namespace(NAMESPACE).await?;
-    let mut daemon = Daemon::behind_gateway(plane, folder, "sessions", &[NAMESPACE.to_owned()])?;
     let rule = |name: &str, role: &str, record: &str| {
         json!({
             "name": name, "who": ["oncall"], "clusters": ["bench"], "namespaces": [NAMESPACE], "roles": [role],
@@ -44,10 +42,8 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     });
     let same = json!({ "apiVersion": own["apiVersion"], "kind": "ClusterRole", "metadata": { "name": "bench-console-off" }, "rules": own["rules"] });
     plane.apply(&format!("{own}\n---\n{same}"))?;
-    let policy =
-        json!({ "rules": [rule("kept", "bench-console", "required"), rule("off", "bench-console-off", "off")] });
-    std::fs::write(folder.join("policy.yaml"), policy.to_string())?;
-    plane.apply(&run(daemon.command().args(["manifest", "bench"]))?)?;
+    let rules = [rule("kept", "bench-console", "required"), rule("off", "bench-console-off", "off")];
+    let mut daemon = Daemon::behind_gateway(plane, folder, "sessions", &rules)?;
     let node = Node::start(plane)?;
     daemon.start().await?;
     let gateway = Gateway::start(plane, folder)?;
