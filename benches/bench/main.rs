@@ -25,6 +25,7 @@
 )]
 
 mod access;
+mod aside;
 mod authority;
 #[path = "../../tests/it/client.rs"]
 mod client;
@@ -77,6 +78,9 @@ struct Arguments {
     /// Fail when a target is missed.
     #[arg(long)]
     strict: bool,
+    /// This is no benchmark but a process of one; see `aside.rs`.
+    #[arg(long, hide = true, value_name = "TASK", exclusive = true)]
+    aside: Option<String>,
     /// Cargo says so to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -99,6 +103,15 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
+    if let Some(task) = &arguments.aside {
+        return match local.block_on(&runtime, aside::work(task)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("bench: {failure}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     // What was started ends with the future that started it.
     let measured = async {
         tokio::select! {
