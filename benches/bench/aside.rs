@@ -21,6 +21,7 @@ use tokio::io::{copy, sink};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::Failure;
+use crate::frontend::Strangers;
 use crate::hostile::Attackers;
 use crate::process::Running;
 
@@ -31,6 +32,7 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Task {
     Attack(Attackers),
+    Strangers(Strangers),
 }
 
 /// A process that does its task.
@@ -74,6 +76,7 @@ impl Aside {
 pub(crate) async fn work(task: &str) -> Result<(), Failure> {
     match serde_json::from_str(task)? {
         Task::Attack(attackers) => attackers.work().await,
+        Task::Strangers(strangers) => strangers.work().await,
     }
 }
 

@@ -101,6 +101,14 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Changes its configuration before it starts.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut Value) -> Result<(), Failure>) -> Result<(), Failure> {
+        let path = self.folder.join("config.yaml");
+        let mut config = serde_json::from_slice(&fs::read(&path)?)?;
+        change(&mut config)?;
+        Ok(fs::write(path, config.to_string())?)
+    }
+
     /// `jitd` with this daemon's configuration.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(JITD);

@@ -6,6 +6,7 @@
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
 //!  gateway ─ GETs and LISTs through it, against direct access; how soon an end is felt; idle watches
 //!  sessions ─ what the log of requests and recordings cost
+//!  frontend ─ a token, a login, strangers at the door
 //!  notify ── from a request to a webhook, and what that costs
 //!  scan ──── what can be found in a dump of a large cluster
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
@@ -31,9 +32,12 @@ mod authority;
 mod client;
 mod credential;
 mod daemon;
+mod frontend;
 mod gateway;
 mod hostile;
 mod http;
+#[path = "../../tests/support/issuer.rs"]
+mod issuer;
 mod load;
 mod many;
 mod notify;
@@ -44,6 +48,8 @@ mod process;
 mod receiver;
 mod scan;
 mod sessions;
+#[path = "../../crates/jit-identity/tests/signer/mod.rs"]
+mod signer;
 mod signing;
 mod step_ca;
 mod table;
@@ -54,6 +60,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::daemon::private_folder;
 use crate::plane::Plane;
@@ -63,8 +70,20 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 11] =
-    ["signing", "access", "gateway", "sessions", "notify", "credential", "policy", "many", "trail", "scan", "hostile"];
+const PARTS: [&str; 12] = [
+    "signing",
+    "access",
+    "gateway",
+    "sessions",
+    "frontend",
+    "notify",
+    "credential",
+    "policy",
+    "many",
+    "trail",
+    "scan",
+    "hostile",
+];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
@@ -133,6 +152,7 @@ fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     let settings = Settings { quick: arguments.quick };
+    allow_many_files()?;
     let folder = folder()?;
     private_folder(&folder)?;
     progress("a control plane");
@@ -150,6 +170,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("sessions") {
         rows.append(&mut sessions::measure(&plane, &folder.join("sessions"), &settings).await?);
+    }
+    if wanted("frontend") {
+        rows.append(&mut frontend::measure(&plane, &folder.join("frontend"), &settings).await?);
     }
     if wanted("notify") {
         rows.append(&mut notify::measure(&plane, &folder.join("notify"), &settings).await?);
@@ -173,6 +196,12 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
         rows.append(&mut hostile::measure(&plane, &folder.join("hostile"), &settings).await?);
     }
     Ok(rows)
+}
+
+/// Some parts have thousands of connections, which the programs and this share; most shells allow 1,024 files.
+fn allow_many_files() -> Result<(), Failure> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// Beside what cargo builds, which is on a disk; where a sync costs nothing, nothing would be measured.

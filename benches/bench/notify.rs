@@ -22,7 +22,7 @@ use crate::client::jit_login;
 use crate::daemon::Daemon;
 use crate::load::{Requests, connect, load, median};
 use crate::plane::Plane;
-use crate::process::{Running, run};
+use crate::process::{HAPPENS_WITHIN, Running, run, until};
 use crate::receiver::{How, Receiver};
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
@@ -36,19 +36,16 @@ const REQUESTED: &str = "grant.requested";
 /// A channel with so many facts reads no more of them (`ROOM` in the feeds of jit-notify).
 const FULL: u64 = 1024;
 
-/// How long anything may take to arrive before the run is given up.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
-
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
     plane.namespace(NAMESPACE).await?;
     let mut daemon = Daemon::prepare(plane, folder, "notify", &[NAMESPACE.to_owned()])?;
-    let config = folder.join("config.yaml");
-    let mut written: Value = serde_json::from_slice(&fs::read(&config)?)?;
-    written["notify"] = json!("root");
-    let crowd =
-        (0..CLIENTS).map(|number| json!({ "name": format!("p{number}"), "uids": [uid(number)], "groups": ["oncall"] }));
-    written["people"].as_array_mut().ok_or("the configuration has no people")?.extend(crowd);
-    fs::write(&config, written.to_string())?;
+    daemon.configure(|config| {
+        config["notify"] = json!("root");
+        let crowd = (0..CLIENTS)
+            .map(|number| json!({ "name": format!("p{number}"), "uids": [uid(number)], "groups": ["oncall"] }));
+        config["people"].as_array_mut().ok_or("the configuration has no people")?.extend(crowd);
+        Ok(())
+    })?;
     daemon.start().await?;
     let rows = vec![one(&daemon, settings).await?, burst(&daemon, settings).await?, hanging(&daemon, settings).await?];
     daemon.stop()?;
@@ -140,7 +137,7 @@ async fn hanging(daemon: &Daemon, settings: &Settings) -> Result<Row, Failure> {
         let begun = Instant::now();
         while notify.waiting()? < FULL {
             load(connect(&daemon.alice(), CLIENTS).await?, &requests, Duration::from_millis(250)).await?;
-            if begun.elapsed() > ARRIVES_WITHIN {
+            if begun.elapsed() > HAPPENS_WITHIN {
                 return Err("jit-notify reads more than it has room for, or less than it could".into());
             }
         }
@@ -200,18 +197,4 @@ fn command(config: &Path) -> Result<Command, Failure> {
 fn secret(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
-}
-
-/// Waits for a condition.
-async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> Result<T, Failure> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = condition() {
-            return Ok(found);
-        }
-        if begun.elapsed() > ARRIVES_WITHIN {
-            return Err(format!("not within {} s: {what}", ARRIVES_WITHIN.as_secs()).into());
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }

@@ -4,7 +4,7 @@
 //! from `/proc/PID/stat` and `/proc/PID/status` (proc(5)): of the whole process, all threads, and of
 //! nothing else.
 
-use std::fs::{File, read_to_string};
+use std::fs::{File, read_dir, read_to_string};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -17,6 +17,9 @@ use crate::Failure;
 
 /// How long a program may take to end by itself before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long anything that is waited for may take before the run is given up.
+pub(crate) const HAPPENS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Kernel clock ticks in a second: `sysconf(_SC_CLK_TCK)` is 100 on every Linux since 2.4.
 const TICKS: f64 = 100.0;
@@ -72,6 +75,11 @@ impl Running {
             Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
         };
         Ok(Memory { now: field("VmRSS:")?, highest: field("VmHWM:")? })
+    }
+
+    /// How many files it has open, connections among them.
+    pub(crate) fn files(&self) -> Result<usize, Failure> {
+        Ok(read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
     /// SIGTERM, and waits until it is gone.
@@ -134,6 +142,20 @@ fn text_of(command: &Command, output: Output) -> Result<String, Failure> {
         return Err(format!("{command:?}: {how}\n{said}").into());
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Waits for a condition.
+pub(crate) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> Result<T, Failure> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return Ok(found);
+        }
+        if begun.elapsed() > HAPPENS_WITHIN {
+            return Err(format!("not within {} s: {what}", HAPPENS_WITHIN.as_secs()).into());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// CPU time of the benchmark itself so far.

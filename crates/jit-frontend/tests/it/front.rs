@@ -18,17 +18,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use jit_core::grant::login::ProviderLogout;
-use jit_dial::provider;
 use jit_wire::frontend::{self, FromDaemon, FromFrontend, Introduction};
 use jit_wire::{ErrorCode, Problem, feed};
 use parking_lot::Mutex;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+
+use crate::issuer::issue;
 
 /// Longer than anything here takes on a slow host.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -62,7 +59,13 @@ impl Front {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let issuer = issue(&folder, key.public_key().as_ref()).await;
+        // The uncompressed form of a point: 4, x, y (SEC 1, section 2.3.3).
+        let public = key.public_key().as_ref();
+        let keys = json!({ "keys": [{
+            "kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig",
+            "x": URL_SAFE_NO_PAD.encode(&public[1..33]), "y": URL_SAFE_NO_PAD.encode(&public[33..65]),
+        }] });
+        let issuer = issue(&folder.join("provider-root.crt"), keys).await;
         // A path of a socket has at most 107 bytes.
         let daemon = std::env::temp_dir().join(format!("jit-frontend-{}-{port}.sock", std::process::id()));
         let _ = std::fs::remove_file(&daemon);
@@ -179,48 +182,6 @@ impl Drop for Front {
             eprintln!("---- log of the front end\n{}", self.log());
         }
     }
-}
-
-/// The provider: discovery and keys over TLS. Returns its issuer.
-async fn issue(folder: &std::path::Path, public: &[u8]) -> String {
-    let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    std::fs::write(folder.join("provider-root.crt"), params.self_signed(&root_key).unwrap().pem()).unwrap();
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &Issuer::new(params, root_key)).unwrap();
-    let tls = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
-        .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let issuer = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
-    // The uncompressed form of a point: 4, x, y (SEC 1, section 2.3.3).
-    let coordinate = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let keys = json!({ "keys": [{
-        "kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig",
-        "x": coordinate(&public[1..33]), "y": coordinate(&public[33..65]),
-    }] });
-    let discovery = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") });
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, keys, discovery) = (acceptor.clone(), keys.clone(), discovery.clone());
-            tokio::spawn(async move {
-                let Ok(tls) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let document = if request.uri().path() == "/keys" { keys.clone() } else { discovery.clone() };
-                    async move { Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from(document.to_string())))) }
-                });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(tls), service).await;
-            });
-        }
-    });
-    issuer
 }
 
 /// What `jitd` answers to a logout.

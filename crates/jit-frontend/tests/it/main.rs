@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  client.rs ══ TLS, a key ══► jit-frontend ══ introduction, HTTP ══► front.rs, in the place of jitd
-//!                                   ╚══ TLS ══► front.rs, in the place of the provider: discovery, keys
+//!                                   ╚══ TLS ══► issuer.rs, in the place of the provider: discovery, keys
 //! ```
 //! The fakes say what they were told, and fail on demand. A real `jitd` and a real provider are tested in `tests/it` of the
 //! workspace.
@@ -19,5 +19,7 @@ mod client;
 mod floods;
 mod front;
 mod hostile;
+#[path = "../../../../tests/support/issuer.rs"]
+mod issuer;
 mod logouts;
 mod sessions;
