@@ -11,6 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub const DEFAULT_ADMIN_SOCKET: &str = "/run/jitd/admin.sock";
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 const CONNECT: Duration = Duration::from_secs(3);
+/// How soon it is tried again if the queue of the socket is full.
+const QUEUE: Duration = Duration::from_millis(1);
 /// How long the name, the address, a proxy and TLS may take together.
 const DIAL: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(20);
@@ -752,7 +755,7 @@ async fn speak(
 /// A connection to the socket, whose server is the daemon.
 async fn checked(socket: &Path, trust: Trust) -> Result<(u32, UnixStream), ClientError> {
     let unreachable = |why: String| ClientError::Unreachable { socket: socket.to_owned(), why };
-    let stream = timeout(CONNECT, UnixStream::connect(socket))
+    let stream = timeout(CONNECT, connected(socket))
         .await
         .map_err(|_| unreachable("it does not accept connections".to_owned()))?
         .map_err(|error| unreachable(why_not(&error)))?;
@@ -760,6 +763,17 @@ async fn checked(socket: &Path, trust: Trust) -> Result<(u32, UnixStream), Clien
     let server = peer.uid();
     check_server(socket, server, trust).map_err(|why| ClientError::WrongServer { socket: socket.to_owned(), why })?;
     Ok((server, stream))
+}
+
+/// Connects, and waits while the socket's queue is full: only connect(2) on a blocking socket does so by itself. Otherwise
+/// somebody who connects all the time would keep others out.
+async fn connected(socket: &Path) -> std::io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(QUEUE).await,
+            connected => return connected,
+        }
+    }
 }
 
 fn check_server(socket: &Path, server: u32, trust: Trust) -> Result<(), String> {
@@ -799,9 +813,9 @@ fn owns_folder(socket: &Path, server: u32) -> Result<(), String> {
 
 fn why_not(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "the socket does not exist".to_owned(),
-        std::io::ErrorKind::ConnectionRefused => "nothing listens on it".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "this account may not open it".to_owned(),
+        ErrorKind::NotFound => "the socket does not exist".to_owned(),
+        ErrorKind::ConnectionRefused => "nothing listens on it".to_owned(),
+        ErrorKind::PermissionDenied => "this account may not open it".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -982,6 +996,28 @@ mod tests {
         let scratch = Scratch::new("none");
         let error = Client::connect(&scratch.0.join("api.sock"), Trust::FolderOwner).await.unwrap_err();
         assert!(matches!(error, ClientError::Unreachable { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for() {
+        let scratch = Scratch::new("queue");
+        let socket = scratch.0.join("api.sock");
+        let listening = tokio::net::UnixSocket::new_stream().unwrap();
+        listening.bind(&socket).unwrap();
+        let listener = listening.listen(1).unwrap();
+        let mut queued = Vec::new();
+        let full = loop {
+            match UnixStream::connect(&socket).await {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        let mut connecting = std::pin::pin!(Client::connect(&socket, Trust::FolderOwner));
+        assert!(timeout(Duration::ZERO, &mut connecting).await.is_err(), "it waits");
+        let whoami = || async { Json(json!({"name": "alice", "groups": [], "uid": 7, "host": "b"})) };
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/whoami", get(whoami))).await });
+        assert_eq!(connecting.await.unwrap().whoami().await.unwrap().name, "alice");
     }
 
     #[test]
