@@ -1,9 +1,12 @@
 //! What is on a real terminal (a pseudo-terminal that `script` of util-linux makes), narrow or wide, its own or that of a
 //! full-screen program.
 
-use std::process::Command;
+use std::fs::File;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::bastion::{ALICE, BOB, Bastion, Person, text};
+use crate::plane::until;
 
 const REASON: &str = "INC-1 the queue of the payments is stuck since the release of this morning";
 
@@ -51,6 +54,31 @@ fn a_list_fits_the_terminal() {
         let longest = table.map(|line| line.chars().count()).max().unwrap();
         assert!(longest <= columns && longest > columns * 2 / 3, "{columns}: {page}");
     }
+}
+
+/// Whoever reads a request for longer than the daemon keeps an idle connection still approves it. Here the daemon is
+/// stopped meanwhile, which closes the connection at once.
+#[test]
+fn an_approver_may_read_for_longer_than_the_connection_lasts() {
+    let mut bastion = Bastion::start();
+    let id = asked(&bastion);
+    let screen = bastion.dir.join("screen");
+    let mut terminal = bastion
+        .login_command(BOB, "/usr/bin/script")
+        .args(["-qefc", &format!("jit-login approve {id}"), "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(File::create(&screen).unwrap())
+        .spawn()
+        .unwrap();
+    let seen = || std::fs::read_to_string(&screen).unwrap();
+    until("the question is asked", || seen().contains("approve? [y/N]").then_some(()));
+    assert!(bastion.terminate(), "{}", bastion.log());
+    bastion.serve();
+    // `wait` would close it.
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"y\n").unwrap();
+    assert!(terminal.wait().unwrap().success(), "{}", seen());
+    assert_eq!(bastion.get(ALICE, &format!("/v1/grants/{id}")).1["phase"], "approved");
 }
 
 /// The plugin says why it gives nothing, but not across the screen of a program that draws it; that one still gets its

@@ -282,7 +282,7 @@ impl Caller {
                 ));
             }
             let question = if less.is_some() { "approve the narrowed request?" } else { "approve?" };
-            if (grant.phase == Phase::Pending || grant.extension.is_some()) && !agreed_to(question)? {
+            if (grant.phase == Phase::Pending || grant.extension.is_some()) && !agreed_to(question).await? {
                 return Err(Failure::Declined { id: grant.id });
             }
         }
@@ -443,7 +443,7 @@ impl Caller {
                 return Err(Failure::usage("cannot ask for confirmation without a terminal", "use --yes"));
             }
             say(&format!("the login of {whose}: whoever logs in with it acts as you from now on"));
-            if !agreed_to("is this you?")? {
+            if !agreed_to("is this you?").await? {
                 return Err(Failure::usage("nothing was linked", ""));
             }
         }
@@ -703,14 +703,17 @@ fn become_command(
     Err(Failure::usage(format!("cannot run `{}`: {error}", program.to_string_lossy()), "write the command after `--`"))
 }
 
-fn agreed_to(question: &str) -> Result<bool, Failure> {
+/// Asks at the terminal. The daemon closes a connection that is idle for ten seconds, and people read for longer. So the
+/// answer is read on another thread: this one sees that the connection was closed, and opens the next.
+async fn agreed_to(question: &str) -> Result<bool, Failure> {
     let mut err = anstream::stderr();
     let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::own(format!("cannot read the answer: {error}"), ""))?;
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = read.await.map_err(std::io::Error::other).flatten();
+    let answer = answer.map_err(|error| Failure::own(format!("cannot read the answer: {error}"), ""))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
