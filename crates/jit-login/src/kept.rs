@@ -18,9 +18,10 @@ use nix::fcntl::OFlag;
 use crate::arguments::PlayArguments;
 use crate::daemon::{Daemon, runtime};
 use crate::failure::Failure;
-use crate::output::{self, Format, say, show as put, table};
+use crate::output::{self, Format, say, show as put};
 use crate::text::{program, safe};
 use crate::verbs::Caller;
+use crate::{terminal, view};
 
 impl Caller {
     /// `sessions` of all grants.
@@ -46,7 +47,7 @@ impl Caller {
             let requests = list.grants.iter().flat_map(|log| &log.requests);
             requests.map(|request| safe(&request.id)).collect::<Vec<_>>().join("\n")
         };
-        put(self.format, list, || table(&HEADINGS, rows(&list.grants), false), ids)?;
+        put(self.format, list, || view::events(&HEADINGS, rows(&list.grants), terminal::width()), ids)?;
         if self.format == Format::Table {
             let sum = |count: fn(&GrantLog) -> u64| list.grants.iter().map(count).fold(0_u64, u64::saturating_add);
             let (others, left_out) = (sum(|log| log.others), sum(|log| log.left_out));

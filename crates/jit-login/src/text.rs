@@ -54,16 +54,23 @@ pub(crate) fn safe_name(text: &str) -> String {
 
 /// `text` in lines of at most `width` characters, indented by two. A longer word is not split.
 pub(crate) fn folded(text: &str, width: usize) -> String {
-    let mut folded = String::new();
-    let mut column = 0;
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length <= width {
+    hanging("  ", text, 2, width)
+}
+
+/// `text` behind `heading`, in lines of at most `width` characters, the second and all others indented by `indent`. A longer
+/// word is not split. Colours take no room.
+pub(crate) fn hanging(heading: &str, text: &str, indent: usize, width: usize) -> String {
+    let mut folded = heading.to_owned();
+    let mut column = heading.chars().count();
+    for (number, word) in text.split(' ').enumerate() {
+        let length = anstream::adapter::strip_str(word).map(|part| part.chars().count()).sum::<usize>();
+        if number > 0 && column + 1 + length <= width {
             folded.push(' ');
             column += 1;
-        } else {
-            folded.push_str(if column == 0 { "  " } else { "\n  " });
-            column = 2;
+        } else if number > 0 {
+            folded.push('\n');
+            folded.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
         }
         folded.push_str(word);
         column += length;
@@ -126,6 +133,10 @@ mod tests {
         assert_eq!(folded("the queue is stuck", 12), "  the queue\n  is stuck");
         assert_eq!(folded("a-very-long-word is", 8), "  a-very-long-word\n  is");
         assert_eq!(folded("", 8), "  ");
+        assert_eq!(
+            hanging("why  ", &paint("the queue is stuck", RED), 5, 14),
+            format!("why  {RED}the queue\n     is stuck{RED:#}")
+        );
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl Caller {
     /// `show`
     pub(crate) async fn show(&mut self, id: &str) -> Result<(), Failure> {
         let grant = self.client.show(id).await?;
-        put(self.format, &grant, || page(&grant), || grant.id.clone())
+        put(self.format, &grant, || page(&grant, terminal::width()), || grant.id.clone())
     }
 
     /// `approve`
@@ -264,7 +264,8 @@ impl Caller {
     ) -> Result<(), Failure> {
         let less = less.body()?;
         let grant = self.client.show(id).await?;
-        say(&if details { page(&grant) } else { summary(&grant) });
+        let width = terminal::width();
+        say(&if details { page(&grant, width) } else { summary(&grant, width) });
         // An open extension is what is approved, otherwise the request itself.
         let asked = grant.extension.as_ref().map_or(&grant.digest, |extension| &extension.digest).clone();
         if let Some(digest) = &digest {
@@ -364,7 +365,7 @@ impl Caller {
     /// `review`
     pub(crate) async fn review(&mut self, id: &str, verdict: Verdict, words: &str) -> Result<(), Failure> {
         let grant = self.client.show(id).await?;
-        say(&summary(&grant));
+        say(&summary(&grant, terminal::width()));
         let digest = grant.break_glass.as_ref().map(|glass| glass.digest.clone()).unwrap_or_default();
         let body = ReviewBody { digest, verdict, words: words.to_owned() };
         let grant = self.client.review(&grant.id, &body).await?;

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::failure::closed;
 use crate::output::table;
 use crate::text::{
-    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, folded, length, paint, phase_style, program, safe, safe_name,
+    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, folded, hanging, length, paint, phase_style, program, safe, safe_name,
     seconds_to, until,
 };
 
@@ -288,8 +288,9 @@ pub(crate) fn grant_cells(grant: &GrantView) -> Vec<String> {
 }
 
 /// Everything about a grant: the decision first, then what its role allows.
-pub(crate) fn page(grant: &GrantView) -> String {
-    let mut parts = vec![decision(grant)];
+pub(crate) fn page(grant: &GrantView, width: Option<usize>) -> String {
+    let line = |heading: &str, text: &str| line(heading, text, width);
+    let mut parts = vec![decision(grant, width)];
     if !grant.namespace_uids.is_empty() {
         let uid = |(name, uid): (&String, &String)| format!("{} has uid {}", safe_name(name), safe_name(uid));
         let uids: Vec<String> = grant.namespace_uids.iter().map(uid).collect();
@@ -313,12 +314,13 @@ pub(crate) fn page(grant: &GrantView) -> String {
 
 /// What an approver needs for a decision, on one screen of 80 by 24 together with the question: the worst findings, and the
 /// command that shows the rest.
-pub(crate) fn summary(grant: &GrantView) -> String {
+pub(crate) fn summary(grant: &GrantView, width: Option<usize>) -> String {
     const WORST: usize = 3;
+    let line = |heading: &str, text: &str| line(heading, text, width);
     let mut all: Vec<&FindingView> =
         grant.risks.iter().flat_map(|risks| &risks.findings).chain(&grant.together).collect();
     all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let mut parts = vec![decision(grant)];
+    let mut parts = vec![decision(grant, width)];
     if all.is_empty() {
         parts.push(line("allows", "nothing that the risk catalogue lists"));
     }
@@ -340,15 +342,17 @@ pub(crate) fn may_stream(grant: &GrantView) -> bool {
     grant.risks.as_ref().is_none_or(|risks| risks.may_stream) || grant.together.iter().any(|finding| finding.streams)
 }
 
-fn line(heading: &str, text: &str) -> String {
-    format!("  {heading:<12}{text}")
+/// A line of a page, folded where the terminal ends.
+fn line(heading: &str, text: &str, width: Option<usize>) -> String {
+    const TEXT: usize = 14;
+    hanging(&format!("  {heading:<12}"), text, TEXT, width.unwrap_or(usize::MAX))
 }
 
-fn decision(grant: &GrantView) -> String {
+fn decision(grant: &GrantView, width: Option<usize>) -> String {
     let phase = paint(grant.phase.as_str(), phase_style(grant.phase));
-    let mut lines =
-        vec![format!("{} requests {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
-    let mut line = |heading: &str, text: &str| lines.push(line(heading, text));
+    let title = format!("{} requests {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD));
+    let mut lines = vec![hanging("", &title, 2, width.unwrap_or(usize::MAX))];
+    let mut line = |heading: &str, text: &str| lines.push(line(heading, text, width));
     if let Some(asked) = &grant.narrowed_from {
         line("narrowed", &format!("from {}", safe(asked)));
     }
@@ -426,15 +430,18 @@ fn decision(grant: &GrantView) -> String {
     }
     for held in &grant.holds {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
-        let heading = match held.phase {
-            Phase::Pending => "also wants",
-            _ => "also has",
+        let heading = match (held.phase, grant.phase.is_open()) {
+            (Phase::Pending, true) => "also wants",
+            (_, true) => "also has",
+            // As it was when this was answered.
+            (Phase::Pending, false) => "also wanted",
+            (_, false) => "also had",
         };
         let phase = if held.phase == Phase::Live { String::new() } else { format!(", {}", held.phase.as_str()) };
         line(heading, &format!("{} in {place} ({}{phase})", safe(&held.access), safe_name(&held.grant)));
     }
     if let Some(more) = grant.holds_more {
-        line("also has", &format!("{more} more"));
+        line(if grant.phase.is_open() { "also has" } else { "also had" }, &format!("{more} more"));
     }
     line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
     line(
@@ -694,7 +701,7 @@ fn tried(object: &TriedView) -> String {
     }
 }
 
-/// The output of `events`: a table, or a line and the details below it for each event if the terminal is too narrow for a
+/// The output of `events` and `sessions`: a table, or a line and the details below it for each event if the terminal is too narrow for a
 /// hash or a uid in the last column.
 pub(crate) fn events(headings: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
     const LEAST_DETAILS: usize = 50;
@@ -711,7 +718,7 @@ pub(crate) fn events(headings: &[&str], rows: Vec<Vec<String>>, width: Option<us
         let (details, cells) = row.split_last()?;
         let cells: Vec<&str> = cells.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
         let details = if details.is_empty() { String::new() } else { format!("\n{}", folded(details, width)) };
-        Some(format!("{}{details}", cells.join("  ")))
+        Some(format!("{}{details}", hanging("", &cells.join("  "), 2, width)))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -913,11 +920,15 @@ mod tests {
             "rules": vec![rule; 40],
         });
         let grant: GrantView = serde_json::from_value(view).unwrap();
-        let summary = summary(&grant);
-        let height: usize = summary.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum();
-        assert!(height <= 23, "{height} lines and a question: {summary}");
+        for (width, most) in [(80, 23), (60, 32)] {
+            let summary = anstream::adapter::strip_str(&summary(&grant, Some(width))).to_string();
+            let height = summary.lines().count();
+            assert!(height <= most, "{height} lines and a question: {summary}");
+            assert!(summary.lines().all(|line| line.chars().count() <= width), "{summary}");
+        }
+        let summary = summary(&grant, None);
         assert!(summary.contains("critical finding 9: ") && summary.contains("14 more findings, "), "{summary}");
         assert!(summary.contains("break-glass available now"), "{summary}");
-        assert!(page(&grant).lines().count() > 24);
+        assert!(page(&grant, None).lines().count() > 24);
     }
 }
