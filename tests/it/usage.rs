@@ -147,7 +147,8 @@ fn an_id_can_be_shortened_to_any_unique_beginning() {
 #[test]
 fn of_several_grants_none_is_used_silently() {
     let bastion = Bastion::start();
-    let verbs: [&[&str]; 7] = [
+    let verbs: [&[&str]; 8] = [
+        &["show"],
         &["run", "--", "true"],
         &["shell"],
         &["extend", "--for", "1m", "--reason", "INC-1"],
@@ -170,9 +171,10 @@ fn of_several_grants_none_is_used_silently() {
         assert_eq!(said(&bastion, BOB, &["approve", id, "--yes"]).0, Some(0));
         assert_eq!(said(&bastion, ALICE, &["wait", id]).0, Some(0));
     }
-    each_names(&[&one, &other], &verbs[..6]);
+    each_names(&[&one, &other], &verbs[..7]);
     assert_eq!(said(&bastion, ALICE, &["end", &other]).0, Some(0));
     // The only one.
+    assert_eq!(said(&bastion, ALICE, &["show", "-o", "name"]).1.trim(), one);
     assert_eq!(said(&bastion, ALICE, &["run", "--", "true"]).0, Some(0));
     let (code, out, _) = said(&bastion, ALICE, &["end"]);
     assert!(code == Some(0) && out.contains(&one), "{out}");
@@ -216,7 +218,8 @@ fn the_examples_in_the_help_are_true() {
         ("alice", example("explain", 0), "", "yes: you may request it"),
         ("alice", example("request", 0), " --no-wait", "requested: role view"),
         ("bob", example("ls", 0), "", "pending"),
-        ("bob", example("show", 0), "", "INC-42"),
+        ("alice", example("show", 0), "", "INC-42"),
+        ("bob", example("show", 1), "", "INC-42"),
         ("bob", example("approve", 2), "", "approved"),
         ("alice", example("wait", 0), "", "ready"),
         ("alice", example("run", 0), "", "No resources found"),

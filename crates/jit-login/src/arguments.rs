@@ -173,12 +173,13 @@ Examples:
     /// Show a grant and what it allows
     #[command(after_help = "\
 Examples:
+  jit-login show
   jit-login show 7k3m
   jit-login show 7k3m -o yaml")]
     Show {
-        /// A grant's id, or a unique beginning of it
+        /// A grant's id, or a unique beginning of it [default: your only open one]
         #[arg(value_parser = id, add = offers(Kind::Grants))]
-        id: String,
+        id: Option<String>,
     },
     /// Wait for the answer to a request; collect the access if the request is yours
     #[command(after_help = "\
@@ -964,7 +965,10 @@ mod tests {
     fn pasted_words_are_cleaned() {
         let parse = |words: &[&str]| Arguments::try_parse_from([&["jit-login"], words].concat()).unwrap().verb;
         for written in ["`7K3M-9X2Q`", " 7k3m9x2q.", "(7k3m9x2q)", "\u{201c}7k3m9x2q\u{201d}"] {
-            assert!(matches!(parse(&["show", written]), Verb::Show { id } if id == "7k3m9x2q"), "{written}");
+            assert!(
+                matches!(parse(&["show", written]), Verb::Show { id } if id.as_deref() == Some("7k3m9x2q")),
+                "{written}"
+            );
         }
         let words = ["request", "`prod`", "-n", "'a', b", "--role", "`view`\n", "--for", "5m", "--reason", "`x`"];
         let Verb::Request { ask, .. } = parse(&words) else { panic!() };

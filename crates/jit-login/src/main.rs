@@ -202,7 +202,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
             if watch { caller.follow(all, limit, &filter, bell).await } else { caller.list(all, limit, &filter).await }
         }
         Verb::Status { all, limit, .. } => caller.list(all, limit, &FilterQuery::default()).await,
-        Verb::Show { id } => caller.show(&id).await,
+        Verb::Show { id } => caller.show(id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
         Verb::Approve { id, yes, digest, details, less } => caller.approve(&id, yes, digest, &less, details).await,
         Verb::Deny { id, reason } => caller.deny(&id, &reason).await,

@@ -248,8 +248,10 @@ impl Caller {
     }
 
     /// `show`
-    pub(crate) async fn show(&mut self, id: &str) -> Result<(), Failure> {
-        let grant = self.client.show(id).await?;
+    pub(crate) async fn show(&mut self, id: Option<String>) -> Result<(), Failure> {
+        const OPEN: [Phase; 5] = [Phase::Pending, Phase::Approved, Phase::Collecting, Phase::Live, Phase::Ending];
+        let id = self.id_or_only(id, &OPEN).await?;
+        let grant = self.client.show(&id).await?;
         put(self.format, &grant, || page(&grant, terminal::width()), || grant.id.clone())
     }
 
