@@ -283,3 +283,16 @@ fn collect_examples(program: &str, verb: &str, examples: &mut BTreeSet<String>) 
         }
     }
 }
+
+/// A URL that `jit-login` cannot call is not taken for the path of a socket.
+#[test]
+fn a_url_without_tls_is_no_socket() {
+    for url in ["http://bastion.example.com:6445", "ftp://bastion.example.com"] {
+        let mut command = Command::new(root().join("bin/jit-login"));
+        let done = command.args(["--socket", url, "ls"]).output().unwrap();
+        let err = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{err}");
+        assert!(err.contains(&format!("`{url}` is neither a path nor the URL of a bastion")), "{err}");
+        assert!(err.contains("https://HOST:PORT"), "{err}");
+    }
+}

@@ -40,8 +40,13 @@ impl Daemon {
             None => variable("JITD_USER").map(|name| name.to_string_lossy().into_owned()),
         };
         let trust = server_user.as_deref().map_or(Ok(Trust::FolderOwner), |name| account(name).map(Trust::User))?;
-        if socket.to_str().is_some_and(is_url) {
-            return Ok(Self { socket, trust, server_user });
+        match socket.to_str().filter(|word| word.contains("://")) {
+            Some(url) if is_url(url) => return Ok(Self { socket, trust, server_user }),
+            Some(url) => {
+                let why = format!("`{}` is neither a path nor the URL of a bastion", url.escape_debug());
+                return Err(Failure::usage(why, "write the path of the daemon's socket, or https://HOST:PORT"));
+            }
+            None => {}
         }
         Ok(Self { socket: std::path::absolute(&socket).unwrap_or(socket), trust, server_user })
     }
