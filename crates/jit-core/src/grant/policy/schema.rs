@@ -378,7 +378,10 @@ fn kind(value: &Value) -> &'static str {
 pub(super) fn nearest(written: &str, known: &[&str]) -> String {
     let close = known.iter().map(|word| (distance(written, word), word)).min();
     match close {
-        Some((distance, word)) if distance <= 2.max(written.len() / 3) => format!("did you mean `{word}`?"),
+        // Two letters of a word of three are another word.
+        Some((distance, word)) if distance <= 2.max(written.len() / 3) && distance * 2 <= written.chars().count() => {
+            format!("did you mean `{word}`?")
+        }
         _ if known.is_empty() => "there are none".to_owned(),
         _ => format!("use one of {}", quoted(known)),
     }
