@@ -23,8 +23,8 @@
 //!
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
-//! prove what the map promises. `files`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every program on a bastion
-//! can use.
+//! prove what the map promises. `files`, `configuration`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every
+//! program on a bastion can use.
 //! `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
 //! `crates/jit-serving` makes the certificates with which the gateway and the front end serve.
 //! `crates/jit-sessions` ([`sessions`]) reads and verifies what the gateway kept of requests and sessions, and plays
@@ -63,6 +63,7 @@
 //! - [`manifest`]: the objects that an administrator applies to a cluster: the daemon's rights, the ceilings for roles of
 //!   grants, and the admission policies
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
+//! - [`configuration`]: reads a program's own file, and says on one line where a mistake is
 //! - [`hint`]: what to do about an error, separate from what is wrong; [`escape`]: text of others on a terminal;
 //!   [`placeholder`]: what an administrator has to fill in; [`secret`]: texts that no log shows
 //! - [`kept`]: reads for people what the gateway keeps, on threads of its own
@@ -74,6 +75,7 @@
 //! ```text
 //! rbac     → nothing
 //! hint     → nothing
+//! configuration → files, hint
 //! escape   → nothing
 //! placeholder → nothing
 //! secret   → files
@@ -88,7 +90,7 @@
 //! people   → dependency, grant, hint, secret
 //! cluster  → dependency, grant, hint, rbac
 //! ca       → files, grant, hint
-//! config   → ca, files, grant, hint, people, placeholder, secret
+//! config   → ca, configuration, files, grant, hint, people, placeholder, secret
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, rbac, trail
@@ -142,6 +144,6 @@ pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
-pub use jit_host::{escape, files, hint, placeholder, secret};
+pub use jit_host::{configuration, escape, files, hint, placeholder, secret};
 pub use jit_sessions as sessions;
 pub use jit_wire::{self as wire, client};

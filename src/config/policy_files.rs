@@ -91,6 +91,9 @@ pub(super) enum Unread {
 impl Unread {
     pub(super) fn at(&self, path: &Path) -> Fault {
         match self {
+            Self::System(error) if self.is_absence() => {
+                Fault { why: format!("`{}` does not exist", path.display()), hint: None }
+            }
             Self::System(error) => Fault { why: format!("`{}`: {error}", path.display()), hint: None },
             Self::NotTrusted(error) => Fault { why: error.to_string(), hint: error.hint() },
         }

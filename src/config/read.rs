@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jit_dial::KubeconfigError;
 
 use crate::ca::KeyPlace;
+use crate::configuration;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::{ActingGateway, DaemonUser};
@@ -56,9 +57,13 @@ impl Config {
         placeholders: Placeholders,
         read_policy: impl FnOnce(&PolicyFiles, Option<&BTreeMap<ClusterName, ClusterConfig>>) -> Result<Loaded, Faults>,
     ) -> Result<Self, Faults> {
-        let text = strictly(path).map_err(|error| Faults(vec![error.at(path)]))?;
-        let unread = |error| Fault { why: format!("`{}`: {error}", path.display()), hint: None };
-        let file = serde_saphyr::from_str(&text).map_err(|error: serde_saphyr::Error| Faults(vec![unread(error)]))?;
+        let text = strictly(path).map_err(|error| {
+            let hint = error.is_absence().then_some("`jitd init` writes it".into());
+            let fault = error.at(path);
+            Faults(vec![Fault { hint: hint.or(fault.hint), ..fault }])
+        })?;
+        let misread = |error| Faults(vec![Fault { why: configuration::misread(path, &error), hint: None }]);
+        let file = serde_saphyr::from_str(&text).map_err(misread)?;
         let written = Written { path, file, placeholders };
         let mut faults = written.unfilled(&text);
         faults.extend(written.sockets());
@@ -154,9 +159,8 @@ impl Written<'_> {
         let unknown = |error| self.fault_with(format!("cannot read the host's name: {error}"), "set `host`");
         let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(unknown)?;
         name.parse().map_err(|error| match error {
-            NoHostName::Label(error) => {
-                self.fault(format!("`host` must be the first label of the host's name: {error}"))
-            }
+            NoHostName::Label(error) => self
+                .fault(format!("`host` is the first label of the host's name, not {}: it {}", error.value, error.why)),
             NoHostName::Long => self.fault(error),
         })
     }
@@ -376,7 +380,7 @@ clusters:
         std::fs::remove_dir_all(&folder).unwrap();
         let wanted = [
             ("config.yaml", "`adminSocket` and `socket` are the same"),
-            ("config.yaml", "`host` must be the first label"),
+            ("config.yaml", "`host` is the first label of the host's name, not"),
             ("config.yaml", "person `alice`: uid 0"),
             ("config.yaml", "person `alice` is declared twice"),
             ("config.yaml", "person `alice` has no uid"),
@@ -387,24 +391,24 @@ clusters:
             ("config.yaml", "`directory`: `groups` must name each group of the provider and no other, but `oncall`"),
             ("config.yaml", "cluster `prod`: `server` must begin with https://"),
             ("config.yaml", "cluster `prod`: `key`: a credential's name"),
-            ("none.crt", "No such file"),
+            ("none.crt", "does not exist"),
             ("config.yaml", "cluster `test` is listed twice"),
-            ("none.crt", "No such file"),
-            ("none.yaml", "No such file"),
+            ("none.crt", "does not exist"),
+            ("none.yaml", "does not exist"),
             ("config.yaml", "cluster `test` is listed twice"),
-            ("none.crt", "No such file"),
+            ("none.crt", "does not exist"),
             ("config.yaml", "cluster `test`: `context` is set, but `kubeconfig` is not"),
             ("config.yaml", "cluster `lab`: `access: gateway` needs `gatewayUser`"),
-            ("none.crt", "No such file"),
+            ("none.crt", "does not exist"),
             ("config.yaml", "cluster `old`: `gatewayUser` is set"),
-            ("none.crt", "No such file"),
+            ("none.crt", "does not exist"),
             ("config.yaml", "cluster `new`: `impersonation` is set"),
-            ("none.crt", "No such file"),
+            ("none.crt", "does not exist"),
             ("config.yaml", "cluster `own`: `daemonUser` is set"),
-            ("none.crt", "No such file"),
+            ("none.crt", "does not exist"),
             ("config.yaml", "cluster `one`: `daemonUser` and `gatewayUser` are the same"),
-            ("none.crt", "No such file"),
-            ("none.yaml", "No such file"),
+            ("none.crt", "does not exist"),
+            ("none.yaml", "does not exist"),
             ("policy.yaml", "rules: is a number"),
         ];
         for (fault, (file, why)) in faults.iter().zip(wanted) {

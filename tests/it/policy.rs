@@ -106,7 +106,7 @@ fn mistakes_are_told_with_the_files_they_stand_in() {
         format!("{}:1:10: maxRisk: `awful` is unknown", at("guardrails.yaml")),
     ]);
     bastion.rewrite_config("policy: policy.yaml\n", "policy: policy.yaml\nguardrails: walls.yaml\n");
-    said(&[format!("`{}`: No such file", at("walls.yaml"))]);
+    said(&[format!("`{}` does not exist", at("walls.yaml"))]);
     std::fs::write(bastion.dir.join("walls.yaml"), "\nmaxRisk: worse\n").unwrap();
     said(&[format!("{}:2:10: maxRisk: `worse` is unknown", at("walls.yaml"))]);
 }

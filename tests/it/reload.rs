@@ -151,7 +151,7 @@ fn a_broken_file_keeps_the_policy_and_is_reported() {
     bastion.write_policy(&rule(USUAL).replace("[play]", "[play, other]"));
     reload(&bastion, "cluster `other` is not in the configuration");
     std::fs::remove_file(bastion.dir.join("policy.yaml")).unwrap();
-    reload(&bastion, "No such file or directory");
+    reload(&bastion, "policy.yaml` does not exist");
     until("it is counted", || (bastion.metric("policy_reload_failed") == 1).then_some(()));
 
     bastion.write_policy(&rule(USUAL));

@@ -284,6 +284,70 @@ fn collect_examples(program: &str, verb: &str, examples: &mut BTreeSet<String>) 
     }
 }
 
+/// What each program says about a configuration that is not there, or has a mistake: one line, and what to do.
+#[test]
+fn a_mistake_in_a_configuration_is_one_line_with_its_place() {
+    let folder = std::env::temp_dir().join(format!("jit-usage-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("config.yaml");
+    let check = |program: &str| {
+        let mut command = Command::new(root().join("bin").join(program));
+        let done = command.arg("--config").arg(&path).arg("check").output().unwrap();
+        assert_eq!(done.status.code(), Some(2), "{program}");
+        text(&done.stderr).replace(&path.display().to_string(), "PATH")
+    };
+    const PROGRAMS: [(&str, &str); 4] = [
+        ("jitd", "`jitd init` writes it"),
+        ("jit-gateway", "gateway.md says how to write it"),
+        ("jit-notify", "notify.md says how to write it"),
+        ("jit-frontend", "frontend.md says how to write it"),
+    ];
+    for (program, hint) in PROGRAMS {
+        let said = check(program);
+        assert!(said.contains("`PATH`") && said.contains("does not exist") && said.contains(hint), "{program}: {said}");
+    }
+    std::fs::write(&path, "# a comment\nservre: https://h\n").unwrap();
+    for (program, _) in PROGRAMS {
+        let said = check(program);
+        assert!(said.contains("PATH:2:1: unknown field `servre`"), "{program}: {said}");
+        let (first, rest) = said.trim_end().split_once('\n').unwrap_or((said.trim_end(), ""));
+        assert!(first.contains("servre") && !rest.contains("servre"), "{program}: {said}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// `check` of the gateway and the front end finds what would keep them from starting, and makes nothing.
+#[test]
+fn the_gateway_and_the_front_end_are_checked_before_they_start() {
+    let folder = std::env::temp_dir().join(format!("jit-usage-check-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("config.yaml");
+    let check = |program: &str, lines: &str| {
+        std::fs::write(&path, lines).unwrap();
+        let mut command = Command::new(root().join("bin").join(program));
+        let done = command.arg("--config").arg(&path).arg("check").output().unwrap();
+        let said = format!("{}{}", text(&done.stdout), text(&done.stderr));
+        (done.status.code(), said.replace(&folder.display().to_string(), "FOLDER"))
+    };
+    let gateway =
+        "server: https://127.0.0.1:6444\nstate: state\nclusters: [{name: prod, kubeconfig: prod.kubeconfig}]\n";
+    let (code, said) = check("jit-gateway", gateway);
+    assert!(code == Some(2) && said.contains("cluster `prod`: ") && said.contains("FOLDER/prod.kubeconfig"), "{said}");
+    std::fs::copy(Plane::shared().token_kubeconfig("jit-gateway"), folder.join("prod.kubeconfig")).unwrap();
+    assert_eq!(check("jit-gateway", gateway), (Some(0), "FOLDER/config.yaml: ok, for prod\n".to_owned()));
+
+    let provider = "{name: corp, issuer: https://login.example.com, audience: jit-login, displayName: {claim: /name}}";
+    let frontend = format!("server: https://bastion.example.com:6445\nstate: state\nproviders: [{provider}]\n");
+    assert_eq!(
+        check("jit-frontend", &frontend),
+        (Some(0), "FOLDER/config.yaml: ok, for https://login.example.com\n".to_owned())
+    );
+    let (code, said) = check("jit-frontend", &format!("{frontend}certificate: {{chain: chain.pem, key: key.pem}}\n"));
+    assert!(code == Some(2) && said.contains("FOLDER/chain.pem"), "{said}");
+    assert!(!folder.join("state").exists(), "a check makes nothing");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// A URL that `jit-login` cannot call is not taken for the path of a socket.
 #[test]
 fn a_url_without_tls_is_no_socket() {

@@ -85,6 +85,14 @@ impl Certificate {
         Ok(Arc::new(Self { source, clock, current }))
     }
 
+    /// Reads the administrator's certificate if there is one, and makes nothing.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn check(config: &Config, now: Timestamp) -> Result<(), CertificateError> {
+        config.certificate.clone().map_or(Ok(()), |files| Source::Files(files).load(now).map(drop))
+    }
+
     /// SHA-256 of the last certificate of the chain, hex: what people are invited with.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jit_core::grant::request::Window;
-use jit_host::files::read_configuration;
+use jit_host::configuration::{self, ConfigError};
 use jit_identity::Providers;
 use jit_serving::host_of;
 use serde::Deserialize;
@@ -53,14 +53,6 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("`{}`: {why}", path.display())]
-pub struct ConfigError {
-    path: PathBuf,
-    why: String,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
@@ -95,9 +87,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let fault = |why: String| ConfigError { path: path.to_owned(), why };
-        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
-        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let fault = |why: String| ConfigError::new(path, &why);
+        let file: File = configuration::read(path, "frontend.md")?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let host = host_of(&file.server)
             .ok_or_else(|| fault(format!("`server` must be `https://HOST[:PORT]`, not `{}`", file.server)))?;

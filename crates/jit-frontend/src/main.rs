@@ -17,6 +17,7 @@ use jit_frontend::places::Places;
 use jit_frontend::routes::Routes;
 use jit_frontend::sessions::Sessions;
 use jit_frontend::tokens::Tokens;
+use jit_host::hint::Hint;
 use libsystemd::daemon::{NotifyState, notify};
 use listenfd::ListenFd;
 use tokio::net::TcpListener;
@@ -38,6 +39,8 @@ struct Arguments {
 enum Verb {
     /// Run the front end
     Serve,
+    /// Read the configuration and the certificate that it names, and say what is wrong with them
+    Check,
     /// Print the line that people log in with: the address, and the fingerprint of the certificate to accept
     Invite,
     /// Print the manual page
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Serve => serve(&arguments.config),
+        Verb::Check => check(&arguments.config),
         Verb::Invite => invite(&arguments.config),
         Verb::Man { markdown } => {
             let page = manual::page();
@@ -90,7 +94,14 @@ fn other(error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    Config::read(path).map_err(|error| Failure::Configuration(error.to_string()))
+    Config::read(path).map_err(|error| Failure::Configuration(error.in_full().to_string()))
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let config = read(path)?;
+    Certificate::check(&config, CLOCK()).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let providers: Vec<&str> = config.providers.iter().map(jit_identity::Provider::issuer).collect();
+    print(&format!("{}: ok, for {}\n", path.display(), providers.join(", ")))
 }
 
 /// Prints what cannot be found out by connecting: which certificate is the right one.

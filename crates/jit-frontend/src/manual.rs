@@ -10,7 +10,11 @@ pub(crate) fn page() -> Page {
     let date = jit_manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
     let about = "lets people of identity providers call jitd over TLS";
     let command = Arguments::command();
-    let synopsis = ["`jit-frontend` serve [--config FILE]", "`jit-frontend` invite [--config FILE]"];
+    let synopsis = [
+        "`jit-frontend` serve [--config FILE]",
+        "`jit-frontend` check [--config FILE]",
+        "`jit-frontend` invite [--config FILE]",
+    ];
     let mut page = Page::new("jit-frontend", Section::Administration, about, &synopsis, &date);
     page.heading("DESCRIPTION")
         .text(

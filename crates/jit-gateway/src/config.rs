@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jit_core::grant::request::ClusterName;
-use jit_host::files::read_configuration;
+use jit_host::configuration::{self, ConfigError};
 use jit_seal::Recipient;
 use jit_serving::host_of;
 use serde::Deserialize;
@@ -47,14 +47,6 @@ pub struct ClusterConfig {
     pub kubeconfig: PathBuf,
     /// Its context; the current one if absent.
     pub context: Option<String>,
-}
-
-/// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("`{}`: {why}", path.display())]
-pub struct ConfigError {
-    path: PathBuf,
-    why: String,
 }
 
 #[derive(Deserialize)]
@@ -98,9 +90,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let fault = |why: String| ConfigError { path: path.to_owned(), why };
-        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
-        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let fault = |why: String| ConfigError::new(path, &why);
+        let file: File = configuration::read(path, "gateway.md")?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let host = host_of(&file.server)
             .ok_or_else(|| fault(format!("`server` must be `https://HOST[:PORT]`, not `{}`", file.server)))?;

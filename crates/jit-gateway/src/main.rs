@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
+use jit_core::grant::request::ClusterName;
 use jit_dial::ApiServer;
-use jit_gateway::config::Config;
+use jit_gateway::config::{ClusterConfig, Config};
 use jit_gateway::feed::{Authorities, Feed};
 use jit_gateway::grants::Grants;
 use jit_gateway::listener::Gateway;
 use jit_gateway::record::Recorder;
+use jit_host::hint::Hint;
 use jit_serving::Authority;
 use jit_wire::feed::{FromGateway, VERSION};
 use libsystemd::daemon::{NotifyState, notify};
@@ -40,6 +42,8 @@ struct Arguments {
 enum Verb {
     /// Run the gateway
     Serve,
+    /// Read the configuration and the kubeconfigs that it names, and say what is wrong with them
+    Check,
     /// Print the manual page
     #[command(hide = true)]
     Man {
@@ -69,10 +73,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Serve => serve(&arguments.config),
+        Verb::Check => check(&arguments.config),
         Verb::Man { markdown } => {
             let page = manual::page();
-            let text = if markdown { page.markdown() } else { page.render() };
-            std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(format!("stdout: {error}")))
+            print(&if markdown { page.markdown() } else { page.render() })
         }
     };
     let (why, code) = match done {
@@ -85,6 +89,29 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(format!("stdout: {error}")))
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    Config::read(path).map_err(|error| Failure::Configuration(error.in_full().to_string()))
+}
+
+/// How to reach each cluster, as its kubeconfig says.
+fn servers(config: &Config) -> Result<BTreeMap<ClusterName, ApiServer>, Failure> {
+    let server = |(name, cluster): (&ClusterName, &ClusterConfig)| {
+        let server = ApiServer::read(&cluster.kubeconfig, cluster.context.as_deref())
+            .map_err(|error| Failure::Configuration(format!("cluster `{name}`: {}", error.in_full())))?;
+        Ok((name.clone(), server))
+    };
+    config.clusters.iter().map(server).collect()
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let clusters: Vec<String> = servers(&read(path)?)?.keys().map(ToString::to_string).collect();
+    print(&format!("{}: ok, for {}\n", path.display(), clusters.join(", ")))
+}
+
 fn serve(path: &Path) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("JIT_GATEWAY_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
@@ -93,7 +120,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let config = Config::read(path).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let config = read(path)?;
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let now = CLOCK().into();
     let authority =
@@ -107,12 +134,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let recorder = Recorder::start(sessions.clone(), config.recipients.clone(), CLOCK)
         .map_err(|error| Failure::Other(format!("`{}`: {error}", sessions.display())))?;
     let recorder = Arc::new(recorder);
-    let mut clusters = BTreeMap::new();
-    for (name, cluster) in &config.clusters {
-        let server = ApiServer::read(&cluster.kubeconfig, cluster.context.as_deref())
-            .map_err(|error| Failure::Configuration(format!("cluster `{name}`: {error}")))?;
-        clusters.insert(name.clone(), server);
-    }
+    let clusters = servers(&config)?;
     // Before there are threads: it removes environment variables.
     let handed = ListenFd::from_env().take_tcp_listener(0).map_err(|error| other(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| other(&error))?;

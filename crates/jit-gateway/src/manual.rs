@@ -10,7 +10,7 @@ pub(crate) fn page() -> Page {
     let date = jit_manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
     let about = "proxy in front of kube-apiserver that ends every stream of a grant when the grant ends";
     let command = Arguments::command();
-    let synopsis = ["`jit-gateway` serve [--config FILE]"];
+    let synopsis = ["`jit-gateway` serve [--config FILE]", "`jit-gateway` check [--config FILE]"];
     let mut page = Page::new("jit-gateway", Section::Administration, about, &synopsis, &date);
     page.heading("DESCRIPTION")
         .text(
@@ -20,8 +20,8 @@ pub(crate) fn page() -> Page {
              the grant ends, every request, watch, exec and forwarded port of it ends at once.",
         )
         .text(
-            "The API server need not trust the authority of `jitd`, so clusters of EKS, GKE and AKS work too. They must be \
-             of Kubernetes 1.36 or later.",
+            "The API server need not trust the authority of `jitd`, so clusters of EKS, GKE and AKS work too. It needs \
+             Kubernetes 1.30 or later, and before 1.36 `impersonation: unconstrained` in `jitd-config`(5).",
         )
         .text(
             "It learns from `jitd` which grants are live. If `jitd` is silent for ten seconds, everything ends; a restart \
@@ -50,7 +50,7 @@ pub(crate) fn page() -> Page {
              them, which should not be on this host. Without this key everybody who can read the files can read the recordings.",
         );
     page.heading("EXIT STATUS")
-        .item("`0`", "It was told to stop.")
+        .item("`0`", "It was told to stop, or found no fault.")
         .item("`1`", "Failure.")
         .item("`2`", "The command line or the configuration is invalid.");
     page.heading("ENVIRONMENT")

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use jit_core::grant::policy::{Hours, Zone};
 use jit_core::grant::request::Window;
+use jit_host::configuration::{self, ConfigError};
 use jit_host::files::read_configuration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -59,14 +60,6 @@ pub struct Wording {
     pub zone: Zone,
     /// The words.
     pub templates: Templates,
-}
-
-/// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("`{}`: {why}", path.display())]
-pub struct ConfigError {
-    path: PathBuf,
-    why: String,
 }
 
 #[derive(Deserialize)]
@@ -159,9 +152,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn state_of(path: &Path) -> Result<PathBuf, ConfigError> {
-        let fault = |why: String| ConfigError { path: path.to_owned(), why };
-        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
-        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let file: File = configuration::read(path, "notify.md")?;
         Ok(path.parent().unwrap_or(Path::new(".")).join(file.state))
     }
 
@@ -170,9 +161,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn wording_of(path: &Path) -> Result<Vec<Wording>, ConfigError> {
-        let fault = |why: String| ConfigError { path: path.to_owned(), why };
-        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
-        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let fault = |why: String| ConfigError::new(path, &why);
+        let file: File = configuration::read(path, "notify.md")?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let boards = file.channels.into_iter().filter(|one| one.webhook.is_none() && one.command.is_none());
         boards
@@ -191,9 +181,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]. It contains no secret.
     pub fn read(path: &Path, credentials: Option<&Path>) -> Result<Self, ConfigError> {
-        let fault = |why: String| ConfigError { path: path.to_owned(), why };
-        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
-        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let fault = |why: String| ConfigError::new(path, &why);
+        let file: File = configuration::read(path, "notify.md")?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let authorities = match file.certificate_authority {
             Some(path) => {

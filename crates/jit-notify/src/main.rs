@@ -11,7 +11,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::request::seconds;
+use jit_host::configuration::ConfigError;
 use jit_host::files::{self, Existing};
+use jit_host::hint::Hint;
 use jit_manual::Misuse;
 use jit_notify::boards::BoardWorker;
 use jit_notify::channel::Kind;
@@ -92,9 +94,26 @@ struct Which {
 /// Why the program ends, and with which exit code.
 enum Failure {
     /// The command line or the configuration cannot be used.
-    Configuration(String),
+    Configuration {
+        /// What is wrong with it.
+        why: String,
+        /// What to do about it, or nothing.
+        hint: String,
+    },
     /// Everything else.
     Other(String),
+}
+
+impl Failure {
+    fn usage(why: String) -> Self {
+        Self::Configuration { why, hint: String::new() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Configuration { why: error.to_string(), hint: error.hint().unwrap_or_default().into_owned() }
+    }
 }
 
 /// The clock of the host; everything below `main` gets it, or a moment, from here.
@@ -116,7 +135,7 @@ fn main() -> ExitCode {
         Ok(arguments) => match run(arguments) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(Failure::Other(why)) => (FailureView::own("failed", why, ""), 1),
-            Err(Failure::Configuration(why)) => (FailureView::own("usage", why, ""), 2),
+            Err(Failure::Configuration { why, hint }) => (FailureView::own("usage", why, hint), 2),
         },
         Err(error) if as_json && error.use_stderr() => {
             let Misuse { what, hint } = Misuse::from(&error);
@@ -124,7 +143,8 @@ fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let said = if as_json { view.to_string() } else { format!("error: {}", view.detail) };
+    let hint = if view.hint.is_empty() { String::new() } else { format!("\nhint: {}", view.hint) };
+    let said = if as_json { view.to_string() } else { format!("error: {}{hint}", view.detail) };
     // Whoever started it may have closed its stderr.
     let _ = writeln!(std::io::stderr(), "{said}");
     ExitCode::from(code)
@@ -139,7 +159,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Serve => serve(read(&arguments.config)?),
         Verb::Check => {
             let config = read(&arguments.config)?;
-            print(&format!("{}: {} channels, no faults\n", arguments.config.display(), config.channels.len()))
+            let channels: Vec<&str> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
+            print(&format!("{}: ok, for {}\n", arguments.config.display(), channels.join(", ")))
         }
         Verb::Preview { channel } => print(&preview(&arguments.config, channel.as_deref())?),
         Verb::Test(which) => test(&state(&arguments.config)?, which.channel),
@@ -157,9 +178,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Verb::Replay { channel, since } => {
             let since = moment(&since, CLOCK()).ok_or_else(|| {
-                Failure::Configuration(format!(
-                    "`{since}` is no time such as 2026-11-29T21:00:00Z, and no duration such as 2h"
-                ))
+                Failure::usage(format!("`{since}` is no time such as 2026-11-29T21:00:00Z, and no duration such as 2h"))
             })?;
             match ask(&state(&arguments.config)?, &Question::Replay { channel: channel.clone(), since })? {
                 Reply::Failed { why } => Err(Failure::Other(why)),
@@ -180,14 +199,12 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// What boards say: every one, or the one of this name.
 fn preview(path: &Path, channel: Option<&str>) -> Result<String, Failure> {
-    let wordings = Config::wording_of(path).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let wordings = Config::wording_of(path).map_err(Failure::from)?;
     let boards: Vec<&str> = wordings.iter().map(|wording| wording.channel.as_str()).collect();
     if let Some(channel) = channel.filter(|channel| !boards.contains(channel)) {
         let channel = channel.escape_debug();
         let known = if boards.is_empty() { "none".to_owned() } else { boards.join(", ") };
-        return Err(Failure::Configuration(format!(
-            "there is no board `{channel}` in the configuration, only {known}"
-        )));
+        return Err(Failure::usage(format!("there is no board `{channel}` in the configuration, only {known}")));
     }
     let mut text = String::new();
     for wording in wordings.iter().filter(|wording| channel.is_none_or(|channel| channel == wording.channel)) {
@@ -242,12 +259,12 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn read(path: &Path) -> Result<Config, Failure> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    Config::read(path, credentials.as_deref()).map_err(|error| Failure::Configuration(error.to_string()))
+    Config::read(path, credentials.as_deref()).map_err(Failure::from)
 }
 
 /// The folder of the states. The secrets are not read for it: only the running program gets them.
 fn state(path: &Path) -> Result<PathBuf, Failure> {
-    Config::state_of(path).map_err(|error| Failure::Configuration(error.to_string()))
+    Config::state_of(path).map_err(Failure::from)
 }
 
 fn serve(config: Config) -> Result<(), Failure> {

@@ -132,7 +132,7 @@ pub(crate) fn page() -> Page {
              `Retry-After` says, up to an hour. Any other status parks the fact.",
         )
         .text("`HTTPS_PROXY` and `NO_PROXY` are honoured. An answer has 15 s to begin and 30 s to end.");
-    page.heading("COMMANDS").text(
+    page.heading("COMMAND CHANNELS").text(
         "The program gets the fact as one JSON document on its standard input, and `JIT_ID` and `JIT_TYPE` in an \
          environment that has only `PATH` and `LANG` besides. No shell is involved. Exit code 0 means that it took the fact, \
          and 75 that it wants it later. Any other exit code parks the fact. At the deadline, the program and everything in its process group is \

@@ -219,7 +219,10 @@ fn read(path: &Path) -> Result<Config, Failure> {
 }
 
 fn not_meant(faults: &Faults) -> Failure {
-    Failure::usage(faults.lines().join(AND))
+    match faults.0.as_slice() {
+        [fault] => Failure::usage(fault.to_string()).with_hint(fault.hint().unwrap_or_default()),
+        _ => Failure::usage(faults.lines().join(AND)),
+    }
 }
 
 /// Where a verb for the channels is found.
