@@ -97,6 +97,7 @@ It runs. There are two clusters, \`play\` and \`managed\`, and five people: ${na
     jit-login approve ID
   Alice's terminal prints \`export KUBECONFIG=...\`. She runs that line, and then
     kubectl get pods
+  No node belongs to \`play\`, so its pods stay \`Pending\`.
 
   \`managed\` does not trust the authority of jitd, as EKS, GKE and AKS do not. kubectl reaches it through jit-gateway, which
   ends everything that is open when the access ends. Alice requests a shell in the pod web-0; Bob approves as before:

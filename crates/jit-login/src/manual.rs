@@ -126,7 +126,7 @@ fn jit_login_1(date: &str) -> Page {
          alice$ jit-login withdraw $ID\n\
          withdrawn",
     );
-    page.heading("SEE ALSO").text("`kubectl`(1), `jitd`(8), `jitd-policy`(5)");
+    page.heading("SEE ALSO").text("`kubectl`(1), `jitd`(8), `jitd-policy`(5), `jit-gateway`(8)");
     page
 }
 

@@ -97,7 +97,10 @@ fn jitd_8(date: &str) -> Page {
          issuing",
     );
     page.heading("SEE ALSO")
-        .text("`jit-login`(1), `jitd-config`(5), `jitd-policy`(5), `jitd-guardrails`(5), `systemctl`(1), `kubectl`(1)");
+        .text(
+            "`jit-login`(1), `jitd-config`(5), `jitd-policy`(5), `jitd-guardrails`(5), `jit-gateway`(8), `jit-frontend`(8), \
+             `jit-notify`(8), `systemctl`(1), `kubectl`(1)",
+        );
     page
 }
 
