@@ -187,13 +187,16 @@ fn inode(machine: &Machine) -> String {
     machine.root("stat -c %i /run/jitd/api.sock")
 }
 
-/// `apt purge` stops everything and leaves the trail, which an auditor can verify elsewhere.
+/// `apt purge` stops everything and leaves the trail, which an auditor can verify elsewhere, and what was kept of sessions.
 pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let exported = machine.root("jitd audit export");
     let policy = machine.root(&format!("cat {POLICY}"));
+    machine.root("mkdir /var/lib/jit-gateway/sessions/7k3m9x2q7k3m9x2q");
     let done = machine.run("root", &format!("{APT} purge jitd")).must(0).says("/var/lib/jitd");
     assert!(done.out.contains("trail") && done.out.contains("kept"), "{}", done.out);
+    assert!(done.out.contains("recordings in /var/lib/jit-gateway/sessions are kept"), "{}", done.out);
+    assert_eq!(machine.root("ls /var/lib/jit-gateway/sessions"), "7k3m9x2q7k3m9x2q\n");
     is_gone_but_for_the_trail(machine);
     machine.run("root", "test -e /etc/jitd").must(1);
     bastion.machine.power_off();
@@ -234,7 +237,7 @@ pub(crate) fn the_rpm_brings_the_same_service(bastion: &mut Bastion) {
     bastion.machine.boot();
     let machine = &bastion.machine;
     // What the purge said remains, and what `jitd ca seal` created.
-    machine.root("rm -r /var/lib/jitd && userdel jitd");
+    machine.root("rm -r /var/lib/jitd /var/lib/jit-gateway && userdel jitd");
     machine.root("rm -r /etc/credstore.encrypted/jitd-ca-* /etc/systemd/system/jitd.service.d");
     machine.bring(&bastion.rpm, "jitd.rpm");
     machine.root("rpm --install --nodeps jitd.rpm");
