@@ -32,6 +32,9 @@ pub struct Outbound {
     resolver: Blocking,
 }
 
+/// Where no authority is installed, and the configuration names none.
+const NONE: &str = "there is no certificate authority to trust\nhint: install those of the distribution, the package `ca-certificates`";
+
 impl Outbound {
     /// Trusts the authorities of this list that can be parsed, and takes the proxy from the environment of the process.
     ///
@@ -42,7 +45,7 @@ impl Outbound {
         // A host's list has a few that webpki does not parse; they are not used.
         roots.add_parsable_certificates(authorities);
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-        let verifier = verifier.build().map_err(|_| "there is no certificate authority to trust".to_owned())?;
+        let verifier = verifier.build().map_err(|_| NONE.to_owned())?;
         Ok(Self::with(verifier, None))
     }
 
