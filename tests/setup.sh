@@ -73,6 +73,8 @@ for_tests() {
     has faketime || echo faketime
     # tests/it: another program that opens what is sealed, and makes keys for it.
     has age || echo age
+    # tests/it: another program that looks into the kernel's keyrings.
+    has keyctl || echo keyutils
     has shellcheck || echo shellcheck
     # tests/packages: what a distribution would say about the packages.
     has lintian || echo lintian

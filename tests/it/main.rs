@@ -46,6 +46,7 @@ mod hostile;
 mod identity;
 mod impersonation;
 mod keycloak;
+mod keyring;
 mod keys;
 mod kubeconfig;
 mod kubelet;

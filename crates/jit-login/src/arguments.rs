@@ -22,6 +22,7 @@ use crate::complete::{Kind, offers};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::past::{FORMS, past};
+use crate::store::Store;
 use crate::text::program;
 
 /// What `run` and `shell` end, and what they do not. A macro, because examples follow it.
@@ -352,7 +353,8 @@ Examples:
   jit-login login https://bastion.example.com:6445 --root sha256:FINGERPRINT
   jit-login login
   jit-login login --port 18000
-  jit-login login --device")]
+  jit-login login --device
+  jit-login login --store keyring")]
     Login {
         /// The URL, or later the name, of the bastion [default: that of the last login]
         #[arg(value_name = "BASTION")]
@@ -372,6 +374,9 @@ Examples:
         /// Only print the address
         #[arg(long)]
         no_browser: bool,
+        /// Where to keep the session's key and refresh token [default: where the last ones were, or file]
+        #[arg(long, value_enum, value_name = "STORE")]
+        store: Option<Store>,
     },
     /// End the session at a bastion, here, there and at the identity provider
     #[command(after_help = "\

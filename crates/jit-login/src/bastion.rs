@@ -2,27 +2,29 @@
 //!
 //! ```text
 //!  addresses: ${XDG_CONFIG_HOME:-~/.config}/jit-login/config.yaml                          nothing secret
-//!  sessions:  ${XDG_STATE_HOME:-~/.local/state}/jit-login/session-<bastion>.{key,json}     0600
+//!  sessions:  a file, or the kernel's keyring (`store`)                                    key and refresh token
 //! ```
 //! A session that is over is renewed with the refresh token, by one process at a time: a provider that sees one refresh token
 //! twice takes it for stolen, and logs the person out. A renewal that says less than the login did, who it is or the groups,
-//! is none: the person logs in again. Nothing here opens a browser. `login` writes these files, and `daemon` connects with them.
+//! is none: the person logs in again. Nothing here opens a browser. `login` keeps sessions, and `daemon` connects with them.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use jit_core::grant::digest::sha256_hex;
 use jit_wire::client::{Client, ClientError};
 use jit_wire::frontend::SessionView;
 use jit_wire::{ErrorCode, Problem};
 use rcgen::KeyPair;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::folder::{Folder, Lock};
 use crate::front;
 use crate::oidc::{Provider, Refreshed, Tokens};
+use crate::store::{Place, Store};
 use crate::text::program;
 
 /// `config.yaml`.
@@ -50,6 +52,9 @@ pub(crate) struct Bastion {
     /// How the person logged in last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flow: Option<Flow>,
+    /// Where the session is kept.
+    #[serde(default, skip_serializing_if = "Store::is_file")]
+    pub(crate) store: Store,
 }
 
 /// A way to log in at a provider.
@@ -62,10 +67,13 @@ pub(crate) enum Flow {
     Device,
 }
 
-/// What is kept of a session besides its key.
+/// What is kept of a session. One text, so that no key is ever beside the tokens of another session.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Kept {
+    /// The key that the front end knows us by: PKCS#8, in PEM.
+    #[serde(serialize_with = "write_secret", deserialize_with = "read_secret")]
+    pub(crate) key: Zeroizing<String>,
     /// The provider.
     pub(crate) issuer: String,
     /// Our client id there.
@@ -76,6 +84,14 @@ pub(crate) struct Kept {
     /// Whether the person was in groups when they logged in.
     #[serde(default)]
     pub(crate) in_groups: bool,
+}
+
+fn write_secret<S: Serializer>(secret: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret)
+}
+
+fn read_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(deserializer).map(Zeroizing::new)
 }
 
 const FILE: &str = "config.yaml";
@@ -142,58 +158,71 @@ impl Bastion {
         }
         let url = url.trim_end_matches('/');
         let (host, _) = address(url)?;
-        Ok(Self { name: host, url: url.to_owned(), root: root.to_owned(), flow: None })
+        Ok(Self { name: host, url: url.to_owned(), root: root.to_owned(), flow: None, store: Store::File })
     }
 
-    /// The beginning of the names of its files.
-    fn files(&self) -> String {
+    /// The name of its session, and of the lock of it.
+    fn file(&self, end: &str) -> String {
         let digest = sha256_hex(self.url.as_bytes());
-        format!("session-{}", digest.get(..16).unwrap_or_default())
+        format!("session-{}.{end}", digest.get(..16).unwrap_or_default())
     }
 
     /// The key of the session, if there is one.
     pub(crate) fn key(&self) -> Result<KeyPair, Failure> {
-        let name = format!("{}.key", self.files());
-        let text = Folder::lasting()?.read(&name)?.map(Zeroizing::new).ok_or_else(|| self.no_session())?;
-        KeyPair::from_pem(&text)
-            .map_err(|error| Failure::own(format!("cannot read `{name}`: {error}"), again(&self.url)))
+        KeyPair::from_pem(&self.session()?.key).map_err(|error| self.unreadable(&error))
+    }
+
+    fn session(&self) -> Result<Kept, Failure> {
+        self.kept()?.ok_or_else(|| match self.store {
+            Store::File => self.no_session(),
+            Store::Keyring => self.required(format!("the kernel's keyring has no session at {} (any more)", self.url)),
+        })
     }
 
     /// What is kept of the session, if there is one.
     pub(crate) fn kept(&self) -> Result<Option<Kept>, Failure> {
-        let name = format!("{}.json", self.files());
-        let Some(text) = Folder::lasting()?.read(&name)?.map(Zeroizing::new) else { return Ok(None) };
-        let wrong = |error| Failure::own(format!("cannot read `{name}`: {error}"), again(&self.url));
-        serde_json::from_str(&text).map(Some).map_err(wrong)
+        let text = self.store.read(&Folder::lasting()?, &self.file("json"))?;
+        text.map(|text| serde_json::from_str(&text).map_err(|error| self.unreadable(&error))).transpose()
     }
 
-    /// Keeps a session.
-    pub(crate) fn keep(&self, key: &KeyPair, kept: &Kept) -> Result<(), Failure> {
+    fn unreadable(&self, error: &dyn std::error::Error) -> Failure {
+        Failure::own(format!("cannot read the session at {}: {error}", self.url), again(&self.url))
+    }
+
+    /// Keeps the session of a login in its store and in no other, and remembers where it is.
+    pub(crate) fn keep(&self, kept: &Kept) -> Result<(), Failure> {
         let folder = Folder::lasting()?;
         // A renewal of the session before would replace the tokens of this one.
         let _lock = self.lock(&folder)?;
         self.keep_tokens(&folder, kept)?;
-        folder.write(&format!("{}.key", self.files()), &Zeroizing::new(key.serialize_pem()))
+        // Read again, because the person may have taken minutes.
+        let mut bastions = Bastions::read()?;
+        bastions.set(self.clone());
+        bastions.write()?;
+        // Last, because until then commands use the session before.
+        let mut others = Store::value_variants().iter().filter(|store| **store != self.store);
+        others.try_for_each(|store| store.remove(&folder, &self.file("json")))
     }
 
     fn keep_tokens(&self, folder: &Folder, kept: &Kept) -> Result<(), Failure> {
         let text = serde_json::to_string(kept).map(Zeroizing::new);
         let text = text.map_err(|error| Failure::own(format!("cannot encode the session: {error}"), ""))?;
-        folder.write(&format!("{}.json", self.files()), &text)
+        self.store.write(folder, &self.file("json"), &text)
     }
 
-    /// Removes the session's files.
+    /// Removes the session, wherever it was ever kept.
     pub(crate) fn forget(&self) -> Result<(), Failure> {
         let folder = Folder::lasting()?;
-        for end in ["key", "json", "lock"] {
-            folder.remove(&format!("{}.{end}", self.files()));
+        for store in Store::value_variants() {
+            store.remove(&folder, &self.file("json"))?;
         }
+        folder.remove(&self.file("lock"));
         Ok(())
     }
 
-    /// Where the session is kept, for people.
-    pub(crate) fn place(&self) -> Result<PathBuf, Failure> {
-        Ok(Folder::lasting()?.path_of(&format!("{}.json", self.files())))
+    /// Where the session is kept.
+    pub(crate) fn place(&self) -> Result<Place, Failure> {
+        Ok(self.store.place(&Folder::lasting()?, &self.file("json")))
     }
 
     /// A connection with this key, whoever that is.
@@ -241,7 +270,7 @@ impl Bastion {
 
     /// Logs in with the refresh token.
     async fn refresh(&self, folder: &Folder) -> Result<SessionView, Failure> {
-        let mut kept = self.kept()?.ok_or_else(|| self.no_session())?;
+        let mut kept = self.session()?;
         let Some(refresh_token) = kept.refresh_token.take() else { return Err(self.no_session()) };
         let provider = Provider::discover(&kept.issuer).await?;
         let Tokens { id_token, refresh_token: next } = match provider.refresh(&kept.client_id, &refresh_token).await? {
@@ -275,7 +304,7 @@ impl Bastion {
     /// token end the login at the provider.
     pub(crate) fn lock(&self, folder: &Folder) -> Result<Lock, Failure> {
         let deadline = Instant::now() + RENEWED_WITHIN;
-        let lock = folder.lock(&format!("{}.lock", self.files()), deadline)?;
+        let lock = folder.lock(&self.file("lock"), deadline)?;
         lock.ok_or_else(|| Failure::own("another process is renewing the session, but does not finish", "try again"))
     }
 

@@ -158,7 +158,7 @@ fn session(bastion: &Bastion) -> Diagnosis {
     let found = bastion.key().and_then(|_| bastion.place());
     diagnosis(
         "session",
-        found.map(|place| format!("at {}, kept in {}", bastion.url, place.display())).map_err(|failure| why(&failure)),
+        found.map(|place| format!("at {}, kept in {place}", bastion.url)).map_err(|failure| why(&failure)),
     )
 }
 

@@ -15,6 +15,7 @@ use jit_wire::frontend::{ProviderView, SessionView, nonce};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::bastion::{Bastion, Bastions, Flow, Kept, is_url};
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ use crate::front::spki;
 use crate::loopback::{Awaited, Browser};
 use crate::oidc::{Provider, Tokens, challenge, random};
 use crate::output::{Format, say, show};
+use crate::store::Store;
 use crate::text::{program, safe, safe_name, until};
 
 /// How long the person may take in the browser.
@@ -42,12 +44,16 @@ pub(crate) struct LogIn {
     pub(crate) device: bool,
     /// Whether to only print the address.
     pub(crate) no_browser: bool,
+    /// Where to keep the session; where the last one was kept without it.
+    pub(crate) store: Option<Store>,
 }
 
 /// `login`
 pub(crate) async fn log_in(arguments: LogIn, format: Format) -> Result<(), Failure> {
-    let mut bastions = Bastions::read()?;
-    let bastion = chosen(&bastions, arguments.bastion.as_deref(), arguments.root.as_deref())?;
+    let bastion = chosen(&Bastions::read()?, arguments.bastion.as_deref(), arguments.root.as_deref())?;
+    let store = arguments.store.unwrap_or(bastion.store);
+    // Nobody logs in for a session that cannot be kept.
+    store.check()?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
         .map_err(|error| Failure::own(format!("cannot generate a key: {error}"), ""))?;
     let list = bastion.connect_with(&key).await?.providers().await?;
@@ -67,6 +73,7 @@ pub(crate) async fn log_in(arguments: LogIn, format: Format) -> Result<(), Failu
     if let (Flow::Device, Some(client)) = (flow, view.device_client_id.take()) {
         view.client_id = client;
     }
+    let bastion = Bastion { flow: Some(flow), store, ..bastion };
     let session = match flow {
         Flow::Device => {
             let tokens = by_device(&provider, &view, &nonce).await?;
@@ -87,9 +94,6 @@ pub(crate) async fn log_in(arguments: LogIn, format: Format) -> Result<(), Failu
             opened?
         }
     };
-    let bastion = Bastion { flow: Some(flow), ..bastion };
-    bastions.set(bastion.clone());
-    bastions.write()?;
     told(&session, &bastion, format)
 }
 
@@ -105,7 +109,8 @@ async fn open_session(
         id_token.ok_or_else(|| Failure::own("the provider gave no ID token", "the scopes must contain `openid`"))?;
     let session = bastion.connect_with(key).await?.log_in(id_token).await?;
     let ProviderView { issuer, client_id, .. } = view;
-    bastion.keep(key, &Kept { issuer, client_id, refresh_token, in_groups: !session.groups.is_empty() })?;
+    let (key, in_groups) = (Zeroizing::new(key.serialize_pem()), !session.groups.is_empty());
+    bastion.keep(&Kept { key, issuer, client_id, refresh_token, in_groups })?;
     Ok(session)
 }
 

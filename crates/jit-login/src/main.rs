@@ -39,6 +39,7 @@ mod probe;
 mod schemas;
 mod session;
 mod status;
+mod store;
 mod terminal;
 mod text;
 mod verbs;
@@ -142,8 +143,8 @@ fn with_verb(arguments: Arguments) -> Result<(), Failure> {
         Verb::Status { waiting: true, .. } => return waiting::run(socket, server_user.as_deref(), output),
         Verb::Completion { shell } => return manual::completion(shell),
         Verb::Man => return manual::man(),
-        Verb::Login { bastion, root, provider, port, device, no_browser } => {
-            let arguments = LogIn { bastion, root, provider, port, device, no_browser };
+        Verb::Login { bastion, root, provider, port, device, no_browser, store } => {
+            let arguments = LogIn { bastion, root, provider, port, device, no_browser, store };
             return daemon::runtime()?.block_on(login::log_in(arguments, output));
         }
         Verb::Logout { bastion } => return daemon::runtime()?.block_on(login::log_out(bastion.as_deref())),

@@ -87,11 +87,12 @@ fn jit_login_1(date: &str) -> Page {
             "$XDG_STATE_HOME/jit-login, ~/.local/state/jit-login",
             "The key of a request until its first certificate, readable only by you, so that you can log out while the request \
              waits. Also the session at a bastion that you logged in to from elsewhere: its key, and a refresh token of the \
-             identity provider.",
+             identity provider. With `login --store keyring` both are in the kernel's memory instead, in the persistent keyring of your \
+             account (`persistent-keyring`(7)), until a reboot or some days without use.",
         )
         .item(
             "$XDG_CONFIG_HOME/jit-login/config.yaml, ~/.config/jit-login/config.yaml",
-            "The bastions that you logged in to: URL, fingerprint, and which one commands use where there is no daemon on this \
+            "The bastions that you logged in to: URL, fingerprint, where the session is kept, and which one commands use where there is no daemon on this \
              host. `login` writes it.",
         );
     page.heading("EXAMPLES");

@@ -5,7 +5,7 @@ mod shapes;
 
 use jit_wire::frontend::SessionView;
 use jit_wire::kept::LogList;
-use jit_wire::{DecisionView, EntitlementList, EventList, GrantList, GrantView, LinkView, WhoamiView};
+use jit_wire::{DecisionView, EntitlementList, EventList, GrantList, GrantView, LinkView};
 
 use self::shapes::{are_golden, schema};
 use crate::{doctor, status, verbs, waiting};
@@ -22,7 +22,7 @@ fn the_schemas_are_those_of_the_types() {
         ("sessions", schema::<LogList>("What the gateway kept of grants")),
         ("live", schema::<Vec<status::Live>>("Live access, by this account's own files")),
         ("waiting", schema::<waiting::Waiting>("The ids of grants that wait for an answer")),
-        ("whoami", schema::<WhoamiView>("Who is calling")),
+        ("whoami", schema::<verbs::Calling<'_>>("Who is calling, and where the session is kept")),
         ("login", schema::<SessionView>("A session at a bastion")),
         ("link", schema::<LinkView>("A login at a provider that waits to be linked to an account, or was linked")),
         ("login-check", schema::<Vec<doctor::Diagnosis>>("jit-login doctor")),

@@ -32,6 +32,7 @@ use crate::output::{self, Format, csv, hint, say, show as put};
 use crate::probe;
 use crate::session;
 use crate::status::GRANT_VARIABLE;
+use crate::store::Place;
 use crate::terminal;
 use crate::text::{BOLD, GREEN, clock, length, paint, program, safe, safe_name, seconds_to};
 use crate::view::{
@@ -55,6 +56,18 @@ pub(crate) struct Ready<'a> {
     /// The name of the context.
     #[schema(value_type = String)]
     context: &'a str,
+}
+
+/// Who is calling, and where the session of somebody is kept who is not on the bastion.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Calling<'a> {
+    #[serde(flatten)]
+    #[schema(value_type = WhoamiView)]
+    who: &'a WhoamiView,
+    /// Where the session is kept; absent on the bastion itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Place>)]
+    session: Option<&'a Place>,
 }
 
 /// What every command needs.
@@ -473,11 +486,11 @@ impl Caller {
                 text += &format!("\nlogged in at {} as {}{issued}{asked}", safe(issuer), safe_name(subject));
             }
             if let Some(place) = &place {
-                text += &format!("\nthe session is kept in {}", place.display());
+                text += &format!("\nthe session is kept in {place}");
             }
             text
         };
-        put(self.format, &who, text, || safe_name(&who.name))
+        put(self.format, &Calling { who: &who, session: place.as_ref() }, text, || safe_name(&who.name))
     }
 
     /// `kubeconfig`
