@@ -206,29 +206,50 @@ impl Elsewhere {
         }
         (succeeded, rest.join("\n"))
     }
+
     /// Logs this person in by a code that they enter in a browser elsewhere.
+    #[track_caller]
     fn log_in_by_device(&self, person: Person) {
-        let mut login = self.laptop(person);
-        let mut login = Waiting(login.args(self.invitation()).arg("--device").stderr(Stdio::piped()).spawn().unwrap());
-        let mut lines = BufReader::new(login.0.stderr.take().unwrap()).lines();
-        let told =
-            lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("open https://")).expect("an address");
-        let address = told.split(' ').nth(1).unwrap();
-        let code = told.rsplit(' ').next().unwrap();
         let jar = self.bastion.dir.join("cookies");
         let page = |address: &str, form: Option<&str>| page(&jar, &self.provider.authority(), address, form);
-        let (form, _) = page(address, None);
-        let place = address.split('?').next().unwrap();
-        let fields = format!("xsrf={}&user_code={code}", hidden(&form));
-        let (confirm, _) = page(place, Some(&fields));
-        let fields = format!("xsrf={}&user_code={code}&confirm=yes", hidden(&confirm));
-        let (login_page, at) = page(place, Some(&fields));
-        assert!(login_page.contains("login"), "{login_page}");
-        let (consent, at) = page(&at, Some(&format!("as={}", person.name)));
-        assert!(consent.contains("consent"), "{consent}");
-        page(&at, Some("yes=1"));
-        let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        assert!(login.0.wait().unwrap().success(), "{rest:?}");
+        let browse = |address: &str| {
+            let (place, code) = address.split_once("?user_code=").unwrap();
+            let (form, _) = page(address, None);
+            let fields = format!("xsrf={}&user_code={code}", hidden(&form));
+            let (confirm, _) = page(place, Some(&fields));
+            let fields = format!("xsrf={}&user_code={code}&confirm=yes", hidden(&confirm));
+            let (login_page, at) = page(place, Some(&fields));
+            assert!(login_page.contains("login"), "{login_page}");
+            let (consent, at) = page(&at, Some(&format!("as={}", person.name)));
+            assert!(consent.contains("consent"), "{consent}");
+            page(&at, Some("yes=1"));
+        };
+        let (succeeded, said) = self.tries(person, &["--device"], browse);
+        assert!(succeeded, "{said}");
+    }
+
+    /// Requests access to the namespace of this bastion; the grant's id.
+    #[track_caller]
+    fn request(&self, person: Person) -> String {
+        let ns = self.bastion.ns.as_str();
+        let words = ["request", "play", "-n", ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
+        self.said(person, &[&words[..], &["--no-wait", "-o", "name"]].concat())
+    }
+
+    /// Whether kubectl reads there with that grant.
+    #[track_caller]
+    fn reads(&self, person: Person, id: &str) {
+        let seen = self.said(person, &["run", id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
+        assert_eq!(seen, "configmap/seen");
+    }
+
+    /// frieda requests, greta approves, and kubectl reads; the grant's id.
+    #[track_caller]
+    pub(crate) fn works(&self) -> String {
+        let id = self.request(FRIEDA);
+        self.said(GRETA, &["approve", &id, "--yes"]);
+        self.reads(FRIEDA, &id);
+        id
     }
 }
 
@@ -413,12 +434,7 @@ fn people_work_from_elsewhere_as_on_the_bastion() {
     let who = elsewhere.said(FRIEDA, &["whoami"]);
     assert!(who.starts_with("frieda@corp.") && who.contains("groups: payments-oncall\n"), "{who}");
     assert!(who.contains("the session is kept in ") && who.contains(", by a token of "), "{who}");
-    let ns = elsewhere.bastion.ns.clone();
-    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
-    let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
-    elsewhere.said(GRETA, &["approve", &id, "--yes"]);
-    let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
-    assert_eq!(seen, "configmap/seen");
+    let id = elsewhere.works();
     let trail = elsewhere.bastion.trail();
     let login = |kind: &str| {
         let entry = trail.iter().find(|entry| entry["event"]["kind"] == kind).unwrap();
@@ -477,10 +493,8 @@ fn a_login_at_a_provider_and_an_account_are_linked() {
 fn a_certificate_is_collected_with_a_fresh_token() {
     let elsewhere = Elsewhere::with("20s", |_| {});
     elsewhere.log_in(FRIEDA);
-    let ns = elsewhere.bastion.ns.clone();
-    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
     let approved = || {
-        let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
+        let id = elsewhere.request(FRIEDA);
         let grant = elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1;
         assert_eq!(elsewhere.bastion.approve(BOB, &grant).0, 200);
         id
@@ -500,8 +514,7 @@ fn a_certificate_is_collected_with_a_fresh_token() {
     let id = approved();
     let first = issued();
     is_too_old(first);
-    let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
-    assert_eq!(seen, "configmap/seen");
+    elsewhere.reads(FRIEDA, &id);
     elsewhere.said(FRIEDA, &["end", &id]);
     let id = approved();
     let second = issued();
@@ -560,9 +573,7 @@ fn the_same_human_by_account_and_by_provider_is_one_person() {
     assert_eq!(answered.status.code(), Some(4));
     assert!(text(&answered.stderr).contains("nobody answers their own request"), "{}", text(&answered.stderr));
     assert_eq!(bastion.get(ERIN, &path(&grant, "")).1["phase"], "pending");
-    let request =
-        ["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "5m", "--reason", "INC-42", "--no-wait"];
-    let id = elsewhere.said(ALICES_LAPTOP, &[&request[..], &["-o", "name"]].concat());
+    let id = elsewhere.request(ALICES_LAPTOP);
     let digest = json!({ "digest": bastion.get(ERIN, &format!("/v1/grants/{id}")).1["digest"] });
     let (status, problem) = bastion.post(ALICE, &format!("/v1/grants/{id}/approve"), &digest);
     assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));

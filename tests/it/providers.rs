@@ -166,12 +166,7 @@ pub(crate) fn people_log_in_by_browser_and_by_code(elsewhere: &Elsewhere, secret
             std::fs::read_to_string(elsewhere.bastion.home(person).join(".config/jit-login/config.yaml")).unwrap();
         assert_eq!(known.contains("flow: device"), person == GRETA, "{known}");
     }
-    let ns = elsewhere.bastion.ns.clone();
-    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
-    let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
-    elsewhere.said(GRETA, &["approve", &id, "--yes"]);
-    let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
-    assert_eq!(seen, "configmap/seen");
+    let id = elsewhere.works();
     elsewhere.said(FRIEDA, &["end", &id]);
 }
 
@@ -275,16 +270,7 @@ pub(crate) fn a_logout_at_the_provider_ends_session_and_access(elsewhere: &mut E
     elsewhere.take_logouts();
     elsewhere.log_in(FRIEDA);
     elsewhere.log_in(GRETA);
-    let ns = elsewhere.bastion.ns.clone();
-    let request = ["request", "play", "-n", &ns, "--role", "view", "--for", "5m", "--reason", "INC-42 from home"];
-    let live = |elsewhere: &Elsewhere| {
-        let id = elsewhere.said(FRIEDA, &[&request[..], &["--no-wait", "-o", "name"]].concat());
-        elsewhere.said(GRETA, &["approve", &id, "--yes"]);
-        let seen = elsewhere.said(FRIEDA, &["run", &id, "--", "kubectl", "get", "configmaps", "seen", "-o", "name"]);
-        assert_eq!(seen, "configmap/seen");
-        id
-    };
-    let id = live(elsewhere);
+    let id = elsewhere.works();
     elsewhere.provider.log_out(FRIEDA.name);
     let shown = || elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1;
     let ended = until("the access ends", || Some(shown()).filter(|grant| grant["phase"] == "ended"));
@@ -304,7 +290,7 @@ pub(crate) fn a_logout_at_the_provider_ends_session_and_access(elsewhere: &mut E
     let log = std::fs::read_to_string(elsewhere.bastion.dir.join("frontend.log")).unwrap();
     assert!(!(log + &json!(trail).to_string()).contains("eyJ"), "a token was kept");
     elsewhere.log_in(FRIEDA);
-    live(elsewhere);
+    elsewhere.works();
 }
 
 fn certified() -> Elsewhere {
