@@ -6,17 +6,15 @@ use axum::body::Bytes;
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{May, Route, routes};
-use crate::wire::kept::{ASCIICAST, Checked, GrantLog, LogList, LoggedRequest, ReadingBody, UnreadableLog};
+use crate::wire::kept::{ASCIICAST, LogList, ReadingBody};
 use crate::wire::{
-    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ChangesView, ClosedView,
-    ClusterList, ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList,
-    EntitlementView, EventList, EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList,
-    GrantView, LessBody, LinePage, LinkBody, LinkView, LostPartView, NeedView, OperationsView, OtherGrantView, Problem,
-    ReasonBody, RequestBody, RestrictionView, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView,
-    RisksView, ScanBody, ScanNumbers, SessionsView, StepView, TriedView, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, DecisionView, DrainBody,
+    EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage, LinkBody, LinkView,
+    OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, ScanBody, WhoamiView,
 };
 
 /// Generated once: it never changes, and generating it takes longer than most calls.
@@ -103,66 +101,43 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
+/// What the routes name, and what that refers to.
 fn schemas() -> Map<String, Value> {
-    fn schema<T: ToSchema + PartialSchema>() -> (String, Value) {
-        (T::name().into_owned(), serde_json::to_value(T::schema()).unwrap_or_default())
+    fn named<T: ToSchema + PartialSchema>() -> Vec<(String, RefOr<Schema>)> {
+        let mut all = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut all);
+        all
     }
-    [
-        schema::<ApproveBody>(),
-        schema::<AskBody>(),
-        schema::<CertificateBody>(),
-        schema::<CertificateView>(),
-        schema::<ChangesView>(),
-        schema::<ClusterList>(),
-        schema::<ClusterView>(),
-        schema::<ClosedView>(),
-        schema::<DecisionView>(),
-        schema::<EntitlementList>(),
-        schema::<EntitlementView>(),
-        schema::<GlassTermsView>(),
-        schema::<NeedView>(),
-        schema::<EventList>(),
-        schema::<EventPage>(),
-        schema::<GrantList>(),
-        schema::<GrantView>(),
-        schema::<LinePage>(),
-        schema::<LinkBody>(),
-        schema::<LinkView>(),
-        schema::<Problem>(),
-        schema::<ReasonBody>(),
-        schema::<RequestBody>(),
-        schema::<ExtendBody>(),
-        schema::<ExtensionView>(),
-        schema::<TriedView>(),
-        schema::<FindingView>(),
-        schema::<DeniedBeforeView>(),
-        schema::<LostPartView>(),
-        schema::<OtherGrantView>(),
-        schema::<CameInView>(),
-        schema::<LessBody>(),
-        schema::<BreakGlassView>(),
-        schema::<ReviewBody>(),
-        schema::<ReviewView>(),
-        schema::<RisksView>(),
-        schema::<SessionsView>(),
-        schema::<RestrictionView>(),
-        schema::<Checked>(),
-        schema::<GrantLog>(),
-        schema::<LogList>(),
-        schema::<LoggedRequest>(),
-        schema::<ReadingBody>(),
-        schema::<UnreadableLog>(),
-        schema::<StepView>(),
-        schema::<WhoamiView>(),
-        schema::<DrainBody>(),
-        schema::<DrainingView>(),
-        schema::<OperationsView>(),
-        schema::<RevocationView>(),
-        schema::<RevokeBody>(),
-        schema::<RevokedView>(),
-        schema::<ScanBody>(),
-        schema::<ScanNumbers>(),
-    ]
-    .into_iter()
-    .collect()
+    let all = [
+        named::<ApproveBody>(),
+        named::<AskBody>(),
+        named::<CertificateBody>(),
+        named::<CertificateView>(),
+        named::<ChangesView>(),
+        named::<ClusterList>(),
+        named::<DecisionView>(),
+        named::<EntitlementList>(),
+        named::<EventList>(),
+        named::<EventPage>(),
+        named::<GrantList>(),
+        named::<GrantView>(),
+        named::<LinePage>(),
+        named::<LinkBody>(),
+        named::<LinkView>(),
+        named::<Problem>(),
+        named::<ReasonBody>(),
+        named::<RequestBody>(),
+        named::<ExtendBody>(),
+        named::<ReviewBody>(),
+        named::<LogList>(),
+        named::<ReadingBody>(),
+        named::<WhoamiView>(),
+        named::<DrainBody>(),
+        named::<OperationsView>(),
+        named::<RevocationView>(),
+        named::<RevokeBody>(),
+        named::<ScanBody>(),
+    ];
+    let value = |schema| serde_json::to_value(schema).unwrap_or_default();
+    all.into_iter().flatten().map(|(name, schema)| (name, value(schema))).collect()
 }

@@ -230,6 +230,45 @@ fn the_page_has_every_command_and_every_schema() {
     }
 }
 
+/// What a schema leaves open, with the reason.
+const OPEN: [(&str, &str); 1] =
+    [("events.events[]", "lines of the trail as they are stored, which docs/trail.md describes")];
+
+/// A schema says of every value what it is: which words, which keys, which items.
+#[test]
+fn no_schema_leaves_open_what_a_value_is() {
+    let mut open = Vec::new();
+    for name in page().into_values().chain(["failure".to_owned()]).collect::<BTreeSet<_>>() {
+        let path = repository().join(format!("docs/schemas/{name}.json"));
+        left_open(&serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap(), &name, &mut open);
+    }
+    assert_eq!(open, OPEN.map(|(place, _)| place));
+}
+
+fn left_open(schema: &Value, at: &str, open: &mut Vec<String>) {
+    let kinds = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+    let is = |kind: &str| kinds.contains(&json!(kind));
+    let says = |key: &str| schema.get(key).is_some();
+    let refers = ["$ref", "oneOf", "allOf", "enum", "const"].into_iter().any(says);
+    let has_keys = says("properties") || schema["additionalProperties"].is_object();
+    if !refers && (is("object") && !has_keys || is("array") && !says("items") || !says("type")) {
+        open.push(at.to_owned());
+    }
+    for (keyword, prefix) in [("properties", format!("{at}.")), ("$defs", format!("{at}#"))] {
+        for (key, inner) in schema[keyword].as_object().into_iter().flatten() {
+            left_open(inner, &format!("{prefix}{key}"), open);
+        }
+    }
+    for inner in ["oneOf", "allOf"].into_iter().filter_map(|keyword| schema[keyword].as_array()).flatten() {
+        left_open(inner, at, open);
+    }
+    for (keyword, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if let Some(inner) = schema.get(keyword).filter(|inner| inner.is_object()) {
+            left_open(inner, &format!("{at}{suffix}"), open);
+        }
+    }
+}
+
 /// The last line that a failed command says is a problem document, and its exit code is that without `-o json`.
 #[track_caller]
 fn failed(what: &str, code: &str, command: impl Fn(&[&str]) -> Output, json: &[&str]) -> Value {

@@ -43,6 +43,7 @@ pub struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct KeptSubject {
     /// `User`, `Group` or `ServiceAccount`.
+    #[schema(pattern = "^(User|Group|ServiceAccount)$")]
     pub kind: String,
     /// The namespace of a service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]

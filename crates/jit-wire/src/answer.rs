@@ -32,7 +32,6 @@ pub struct LessBody {
     pub namespaces: Vec<String>,
     /// Some of the role's rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
     pub rules: Vec<Rule>,
 }
 
@@ -83,7 +82,6 @@ pub struct ReviewBody {
     /// The digest of what was shown.
     pub digest: String,
     /// `justified` or `not-justified`.
-    #[schema(value_type = String)]
     pub verdict: Verdict,
     /// The reviewer's comment.
     pub words: String,

@@ -29,7 +29,6 @@ pub struct AskBody {
     pub role: Option<String>,
     /// Exact rules instead of a role: verbs, apiGroups, resources, resourceNames.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
     pub rules: Vec<Rule>,
     /// How long the access lasts, such as `15m`.
     pub duration: String,

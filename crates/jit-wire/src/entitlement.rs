@@ -40,7 +40,6 @@ pub struct EntitlementView {
     pub roles: Vec<String>,
     /// The ceiling for exact rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
     pub rules: Vec<Rule>,
     /// The longest window, such as `15m`.
     pub max_duration: String,

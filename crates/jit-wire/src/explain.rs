@@ -12,7 +12,6 @@ use jit_core::grant::policy::Outcome;
 #[serde(rename_all = "camelCase")]
 pub struct DecisionView {
     /// `ask` if it would need approvals, `preApproved` if it would need none, `deny` if it would be denied.
-    #[schema(value_type = String)]
     pub outcome: Outcome,
     /// The rule that decided, or the nearest one; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +54,7 @@ impl DecisionView {
 #[serde(rename_all = "camelCase")]
 pub struct TriedView {
     /// `RoleBinding`, `ClusterRoleBinding`, or `Role` if one would be created.
+    #[schema(pattern = "^(Role|RoleBinding|ClusterRoleBinding)$")]
     pub kind: String,
     /// The namespace; absent for the whole cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,11 +23,9 @@ pub struct GrantView {
     /// The id.
     pub id: String,
     /// `pending`, `approved`, `collecting`, `live`, `ending`, `denied`, `withdrawn`, `lapsed`, `ended`.
-    #[schema(value_type = String)]
     pub phase: Phase,
     /// Why it ended: `expired`, `released`, `revoked`, `drifted`, `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub end_cause: Option<EndCause>,
     /// The requester.
     pub requester: String,
@@ -119,7 +117,6 @@ pub struct GrantView {
     /// The highest severity of what the access allows: `low` to `critical`, with `unclassified` above all; absent if nothing
     /// was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub risk: Option<Severity>,
     /// The findings in detail; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,7 +140,6 @@ pub struct GrantView {
     pub namespace_uids: BTreeMap<String, String>,
     /// The role's rules at the time of the request; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<Object>>)]
     pub rules: Option<Vec<Rule>>,
 }
 
@@ -250,7 +246,6 @@ impl GrantView {
 pub struct SessionsView {
     /// `off`: nothing; `metadata`: each request, without content; `required`: also what exec and attach print, or they are
     /// not possible.
-    #[schema(value_type = String)]
     pub record: Record,
     /// Whether a recording also has what is typed.
     pub record_input: bool,
@@ -328,7 +323,6 @@ pub struct FindingView {
     /// The stable id of the risk, such as `E25`.
     pub id: String,
     /// The severity in this scope.
-    #[schema(value_type = String)]
     pub severity: Severity,
     /// The permission and what it allows, in one sentence.
     pub why: String,
@@ -423,7 +417,6 @@ pub struct OtherGrantView {
     pub namespaces: Vec<String>,
     /// The phase; an earlier daemon leaves it out for live grants.
     #[serde(default = "live")]
-    #[schema(value_type = String)]
     pub phase: Phase,
 }
 
@@ -486,7 +479,6 @@ pub struct ReviewView {
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// `justified` or `not-justified`.
-    #[schema(value_type = String)]
     pub verdict: Verdict,
     /// The reviewer's comment.
     pub words: String,

@@ -48,11 +48,9 @@ pub struct GrantLog {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterName>,
     /// What was to be kept.
-    #[schema(value_type = Option<Object>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terms: Option<SessionTerms>,
     /// The last line that verifies.
-    #[schema(value_type = Object)]
     pub head: LogHead,
     /// What is wrong with the line after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,12 +73,10 @@ pub struct LoggedRequest {
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// What it asks for.
-    #[schema(value_type = Object)]
     pub asked: Asked,
     /// Whether the log says that there is a recording.
     pub recorded: bool,
     /// How it ended; none if the log does not say.
-    #[schema(value_type = Option<Object>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// How far its recording verifies; none if there is no recording.
@@ -151,7 +147,6 @@ pub struct ReadingBody {
     #[schema(value_type = String)]
     pub grant: GrantId,
     /// `list`, `log` or `recording`.
-    #[schema(value_type = String)]
     pub what: Reading,
     /// The session, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

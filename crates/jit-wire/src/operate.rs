@@ -110,16 +110,13 @@ pub struct RevokedView {
     /// The access in words.
     pub access: String,
     /// The phase before.
-    #[schema(value_type = String)]
     pub was: Phase,
     /// The current phase.
-    #[schema(value_type = String)]
     pub phase: Phase,
     /// The proof that it is over: `denied` if the API server answered so; `group-denied` if it answered so for the grant's
     /// group, but a binding of somebody else gives the same access to the person's own user name; `never-bound` if nothing
     /// was ever bound; absent while it is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub proof: Option<Proof>,
     /// Why it is not over yet; the daemon tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,7 +124,7 @@ pub struct RevokedView {
 }
 
 /// The proof that a grant is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Proof {
     /// The API server answered "denied".

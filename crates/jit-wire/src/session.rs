@@ -16,6 +16,7 @@ use jit_core::grant::digest::sha256_hex;
 use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, LogHead, SessionTerms};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The version of both forms.
 pub const VERSION: u32 = 1;
@@ -98,7 +99,7 @@ pub enum Entry {
 }
 
 /// What a request asks for, as the gateway and the API server read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Asked {
     /// The verb, as RBAC has it.
@@ -129,6 +130,7 @@ pub struct Asked {
     pub content: Option<Content>,
     /// The address of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub from: Option<IpAddr>,
     /// The program, in its own words, at most [`LONGEST_AGENT`] bytes of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +144,7 @@ pub const LONGEST_QUERY: usize = 1024;
 pub const LONGEST_AGENT: usize = 200;
 
 /// The stream that a request becomes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StreamAsked {
     /// What it carries.
@@ -165,7 +167,7 @@ pub struct StreamAsked {
 }
 
 /// What of the body of a pod or a Secret gives power. Nothing else of a body is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Content {
     /// Why it, or a part of it, was not read: nothing may be concluded from what is missing here then.
@@ -186,7 +188,7 @@ pub struct Content {
 }
 
 /// A container of a pod that a request creates or changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContainerAsked {
     /// Its name.
@@ -214,7 +216,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// What a stream carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Carries {
     /// A new process in a container.
@@ -230,8 +232,10 @@ pub enum Carries {
 }
 
 /// How a request ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+// The policy has an outcome too.
+#[schema(as = RequestOutcome)]
 pub struct Outcome {
     /// Why it ended.
     pub end: End,
@@ -258,7 +262,7 @@ impl Outcome {
 }
 
 /// Why a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// The last byte passed.

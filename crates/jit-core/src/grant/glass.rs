@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::digest::sha256_hex;
 use super::four_eyes::{counts_once, in_groups_of, is_another, login_holds};
@@ -53,7 +54,7 @@ pub struct Reviewed {
 }
 
 /// The verdict of a review. Either completes the review; people decide what follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The use was justified.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::refusal::{Code, Refusal};
 use super::request::{Login, ProviderLogin, Window};
@@ -24,7 +25,7 @@ pub enum Flow {
 }
 
 /// What a rule requires of a login at an identity provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoginTerms {
     /// `acr` must be one of these; any, or none, if there are none here.
@@ -35,6 +36,7 @@ pub struct LoginTerms {
     pub amr: Vec<String>,
     /// How long ago the person may have proved who they are (`auth_time`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub auth_time: Option<Window>,
     /// Whether a login by device code is refused, and one of which that is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -3,6 +3,7 @@
 //! The readers are fixed with the terms of the request, so that a later policy neither opens nor closes an old recording.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Grant;
 use super::policy::Terms;
@@ -10,7 +11,7 @@ use super::refusal::{Code, Refusal};
 use super::request::Person;
 
 /// What is read of what the gateway kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// The sessions of a grant, or one of them: who, when, which command, how it ended.

@@ -8,12 +8,13 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::request::{Malformed, Window, seconds};
 use super::{Event, Restricted, Restriction};
 
 /// What the gateway keeps of what is done through a grant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Record {
     /// Nothing.
@@ -38,7 +39,7 @@ impl Record {
 }
 
 /// The terms for what is done through the gateway.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SessionTerms {
     /// What is kept.
@@ -49,6 +50,7 @@ pub struct SessionTerms {
     pub record_input: bool,
     /// How long a session may go on without a byte from or to the person; absent: as long as the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub idle: Option<Window>,
     /// What is refused although the role allows it: those of the guardrails first, then the rule's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,13 +155,14 @@ impl fmt::Display for Keep {
 }
 
 /// Where a gateway's log of a grant stands: whoever knows it can tell whether a line before it was changed or removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogHead {
     /// How many lines it has.
     pub lines: u64,
     /// SHA-256 of the last one, hex. Each line has that of the line before it.
     #[serde(deserialize_with = "hash")]
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: String,
 }
 

@@ -9,9 +9,10 @@ use std::str::FromStr;
 
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Something that the gateway refuses, under the name that the refused person reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Restriction {
     /// The name in the file.
@@ -21,13 +22,14 @@ pub struct Restriction {
 }
 
 /// What a [`Restriction`] refuses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Restricted {
     /// An exec whose command matches none of these. Also attach and debug containers, which would run or reach a process whose
     /// command nobody has compared.
     Exec {
         /// The patterns, at least one.
+        #[schema(value_type = Vec<String>)]
         except: Vec<CommandPattern>,
     },
     /// An exec whose command has the word `tar`, as that of `kubectl cp` has.

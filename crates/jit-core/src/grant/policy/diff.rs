@@ -40,7 +40,7 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Change {
     /// `+` for a gain, `-` for a loss, `~` for other terms.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[-+~]$")]
     pub sign: char,
     /// The cluster.
     #[schema(value_type = String)]

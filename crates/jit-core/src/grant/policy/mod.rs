@@ -347,32 +347,27 @@ pub struct Terms {
     pub drift: Drift,
     /// What is kept of what is done through the gateway, and what it refuses.
     #[serde(default, skip_serializing_if = "SessionTerms::is_usual")]
-    #[schema(value_type = Option<Object>)]
     pub sessions: SessionTerms,
     /// The groups whose members may read recordings, if the rule names them; they may see the grant, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<Vec<String>>,
     /// What `jit-notify` may tell, and whom, if the rule says so; in a box, because most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub telling: Option<Box<Telling>>,
     /// The allowed namespaces, if they depend on labels, which may change; in a box, because most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub labelled: Option<Box<LabelTerms>>,
     /// What a login at an identity provider must have for approving and break-glass, if the rule says so; in a box, because
     /// most rules say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub login: Option<Box<LoginTerms>>,
     /// The terms of break-glass, if it is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub break_glass: Option<BreakGlass>,
 }
 
 /// What a rule says about messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Telling {
     /// Groups that are told of the request beside those that have to answer.
@@ -380,6 +375,7 @@ pub struct Telling {
     pub notify: Vec<String>,
     /// Fields whose values stay on this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub private: Vec<FieldName>,
 }
 

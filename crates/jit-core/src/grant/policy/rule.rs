@@ -102,38 +102,43 @@ pub enum Drift {
 }
 
 /// The terms of break-glass: access when nobody answers, reviewed afterwards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BreakGlass {
     /// How long the requester must wait for an answer first; absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub after: Option<Window>,
     /// The longest break-glass access.
+    #[schema(value_type = String)]
     pub max_duration: Window,
     /// The review afterwards.
     pub review: Review,
 }
 
 /// Who has to review break-glass, and how soon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Review {
     /// Steps that all have to be satisfied, as for an approval.
     pub steps: Vec<Step>,
     /// How soon after the use of break-glass.
+    #[schema(value_type = String)]
     pub within: ReviewTime,
 }
 
 /// The namespace patterns by which a rule matched, and by which no denial did, if they depend on labels. Labels may
 /// change during a grant. A live grant keeps its terms, so its labels are compared with these and not with a later
 /// policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelTerms {
     /// The rule's namespaces: each of the grant's must match one of them.
+    #[schema(value_type = Vec<String>)]
     pub namespaces: Vec<NamespacePattern>,
     /// The namespaces of denials that are about the request: none of the grant's may match one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub denied: Vec<NamespacePattern>,
 }
 

@@ -26,7 +26,7 @@ pub struct Step {
     pub count: u32,
     /// When an approval counts; absent: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<HoursWritten>)]
     pub hours: Option<Hours>,
     /// The guardrail that added the step, in words for people; absent if the step comes from the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,8 +129,9 @@ pub struct Hours {
     zone: Zone,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Hours)]
 struct HoursWritten {
     days: Vec<Day>,
     from: String,
@@ -207,7 +208,7 @@ impl From<Hours> for HoursWritten {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Day {
