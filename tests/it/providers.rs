@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::bastion::{ERIN, Person, repository, text};
 use crate::gateway_failures::Clock;
 use crate::oidc::{Certified, Elsewhere, FRIEDA, GRETA};
-use crate::plane::until;
+use crate::plane::until_within;
 
 /// An identity provider, whose people are frieda (`/payments-oncall`) and greta (`/payments-leads`).
 pub(crate) trait Provider {
@@ -272,10 +273,7 @@ pub(crate) fn a_logout_at_the_provider_ends_session_and_access(elsewhere: &mut E
     elsewhere.log_in(GRETA);
     let id = elsewhere.works();
     elsewhere.provider.log_out(FRIEDA.name);
-    let shown = || elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1;
-    let ended = until("the access ends", || Some(shown()).filter(|grant| grant["phase"] == "ended"));
-    let why = ended["closingWords"].as_str().unwrap();
-    assert!(why.contains("was logged out at https://"), "{why}");
+    was_logged_out(elsewhere, &id);
     has_to_log_in(elsewhere, FRIEDA, "invalid_grant");
     elsewhere.said(GRETA, &["whoami"]);
     let trail = elsewhere.bastion.trail();
@@ -292,6 +290,18 @@ pub(crate) fn a_logout_at_the_provider_ends_session_and_access(elsewhere: &mut E
     elsewhere.log_in(FRIEDA);
     elsewhere.works();
 }
+
+/// The access ends soon, because its holder was logged out.
+#[track_caller]
+fn was_logged_out(elsewhere: &Elsewhere, id: &str) {
+    let shown = || elsewhere.bastion.get(ERIN, &format!("/v1/grants/{id}")).1;
+    let ended = until_within(AGAIN, "the access ends", || Some(shown()).filter(|grant| grant["phase"] == "ended"));
+    let why = ended["closingWords"].as_str().unwrap();
+    assert!(why.contains("was logged out at https://"), "{why}");
+}
+
+/// Longer than the front end waits before it says something again (30 s at most).
+const AGAIN: Duration = Duration::from_secs(60);
 
 fn certified() -> Elsewhere {
     Elsewhere::at(Box::new(Certified::start()), &json!({}))
@@ -320,6 +330,22 @@ fn a_session_of_somebody_who_is_gone_from_a_certified_provider_is_not_renewed() 
 #[test]
 fn a_logout_at_a_certified_provider_ends_session_and_access() {
     a_logout_at_the_provider_ends_session_and_access(&mut certified());
+}
+
+/// While `jitd` is down, the sessions end all the same, and the access as soon as it is back.
+#[test]
+fn a_logout_while_jitd_is_down_ends_the_access_when_it_is_back() {
+    let mut elsewhere = certified();
+    elsewhere.take_logouts();
+    elsewhere.log_in(FRIEDA);
+    elsewhere.log_in(GRETA);
+    let id = elsewhere.works();
+    elsewhere.bastion.kill();
+    elsewhere.provider.log_out(FRIEDA.name);
+    has_to_log_in(&elsewhere, FRIEDA, "invalid_grant");
+    elsewhere.bastion.serve();
+    was_logged_out(&elsewhere, &id);
+    elsewhere.said(GRETA, &["whoami"]);
 }
 
 /// A renewal without an ID token says nothing about anybody.
