@@ -48,7 +48,7 @@ impl Check<'_> {
             self.fault("grants", format!("{more} more would be refused"), "see the first ones");
         }
         if refused.is_empty() {
-            self.ok("grants", format!("the cluster would accept all {} that were tried", attempts.len()));
+            self.ok("grants", format!("the cluster would accept every grant that was tried ({})", attempts.len()));
         }
         self.question(&attempts).await
     }

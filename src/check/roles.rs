@@ -29,7 +29,7 @@ impl Check<'_> {
             }
         }
         if !missing {
-            self.ok("roles", format!("all {} roles of the policy exist", seen.len()));
+            self.ok("roles", format!("every role of the policy exists ({} checked)", seen.len()));
         }
         Ok(())
     }
