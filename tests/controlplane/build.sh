@@ -72,7 +72,8 @@ build_parts() {
     cd "$here/parts"
     go mod download >&2
     total=$(go list -deps . | wc -l)
-    go build -v -buildvcs=false -o "$1" -ldflags "-s -w -X $version.gitVersion=$kubernetes \
+    # Nobody debugs them, and without DWARF the compiler takes a sixth less time.
+    go build -v -buildvcs=false -gcflags=all=-dwarf=false -o "$1" -ldflags "-s -w -X $version.gitVersion=$kubernetes \
         -X $version.gitMajor=1 -X $version.gitMinor=36 -X $version.gitTreeState=clean" . 2>"$log" &
     compiler=$!
     trap 'kill "$compiler" 2>/dev/null; rm -rf "$fresh"' EXIT
