@@ -319,7 +319,7 @@ fn terms_are_those_of_the_rule_and_unchanged_in_the_trail() {
     assert_eq!(
         written,
         json!({
-            "rule": "payments", "maxTotal": "1h", "pending": "5m", "collect": "2m", "certificate": "1h", "narrow": true, "drift": "warn",
+            "rule": "payments", "who": ["oncall"], "maxTotal": "1h", "pending": "5m", "collect": "2m", "certificate": "1h", "narrow": true, "drift": "warn",
             "steps": [
                 { "groups": ["leads"], "count": 2, "hours": { "days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00", "zone": "Europe/Berlin" } },
                 { "groups": ["security"], "count": 1 },
