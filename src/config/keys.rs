@@ -325,7 +325,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde::de::value::StrDeserializer;
-    use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+    use serde::de::{
+        DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    };
     use serde::{Deserialize, forward_to_deserialize_any};
 
     use crate::grant::request::Window;
@@ -392,13 +394,23 @@ mod tests {
             visitor.visit_newtype_struct(self)
         }
 
+        /// A map whose keys the administrator chooses; a form with a flattened part would come here, too.
+        fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            let why = Stop::invalid_type(Unexpected::Unit, &visitor).to_string();
+            if why.ends_with("expected a map") {
+                Err(Stop::custom("nothing is below this"))
+            } else {
+                self.deserialize_any(visitor)
+            }
+        }
+
         leaves! {
             deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
             deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char
             deserialize_str deserialize_string deserialize_unit
         }
 
-        forward_to_deserialize_any! { bytes byte_buf unit_struct tuple tuple_struct map identifier ignored_any }
+        forward_to_deserialize_any! { bytes byte_buf unit_struct tuple tuple_struct identifier ignored_any }
     }
 
     /// A map, a list or an enum with one thing in it.
