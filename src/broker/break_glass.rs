@@ -87,7 +87,8 @@ impl Broker {
         }
     }
 
-    /// A reviewer reviews a use of break-glass, even after the grant has ended.
+    /// A reviewer reviews a use of break-glass, or an administrator decides where reviewers disagree, even after the
+    /// grant has ended.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
@@ -99,14 +100,15 @@ impl Broker {
         verdict: Verdict,
         words: Reason,
     ) -> Result<Arc<Grant>, BrokerError> {
+        let admins = &self.ledger.overseers().admins;
         let Some(open_grant) = self.ledger.open_grant(&grant.id) else {
-            let refusal = glass::review(grant, reviewer, digest, verdict, words, self.ledger.now()).err();
+            let refusal = glass::review(grant, reviewer, admins, digest, verdict, words, self.ledger.now()).err();
             return Err(refusal.filter(|_| grant.glass.is_some()).unwrap_or_else(|| over(grant)).into());
         };
         let former = self.people().former_names(&reviewer.name);
         let mut locked = open_grant.lock().await;
         let reviewed = approval::did_nothing_as(&locked.grant(), &former)
-            .and_then(|()| glass::review(&locked.grant(), reviewer, digest, verdict, words, self.ledger.now()));
+            .and_then(|()| glass::review(&locked.grant(), reviewer, admins, digest, verdict, words, self.ledger.now()));
         let reviewed = reviewed.map(|event| vec![event]).map_err(BrokerError::from);
         self.record_or_refuse(&mut locked, reviewer, "review", reviewed).await
     }

@@ -12,7 +12,7 @@ pub(super) fn of(fact: &Fact, grant: Option<&Grant>) -> Audience {
     let to_know = grant.filter(|_| tells_requester(&fact.event)).map(|grant| grant.requester.to_string());
     Audience {
         to_know: to_know.into_iter().collect(),
-        to_administrators: concerns_administrators(fact),
+        to_administrators: concerns_administrators(fact, grant),
         ..grant.map_or(NOBODY, of_grant)
     }
 }
@@ -90,10 +90,11 @@ fn tells_requester(event: &Event) -> bool {
     }
 }
 
-/// Whether the administrators have to know of it: what an operator does to everybody, and what a cluster or the gateway
-/// does against a grant.
-fn concerns_administrators(fact: &Fact) -> bool {
+/// Whether the administrators have to know of it: what an operator does to everybody, what a cluster or the gateway
+/// does against a grant, and a disagreement of reviewers, which one of them decides.
+fn concerns_administrators(fact: &Fact, grant: Option<&Grant>) -> bool {
     match &fact.event {
+        Event::Reviewed { decides, .. } => *decides || grant.is_some_and(glass::is_disputed),
         Event::Drained { .. }
         | Event::Resumed
         | Event::ScanFailed { .. }

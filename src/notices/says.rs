@@ -3,7 +3,7 @@
 //! It has names, numbers and words of the daemon only. Reasons and other texts that people wrote are in the view of the
 //! grant, so that each channel can show them as what they are.
 
-use crate::grant::{Clock, EndCause, Event, Fact, Grant, Reading, ScanFinished};
+use crate::grant::{Clock, EndCause, Event, Fact, Grant, Reading, ScanFinished, glass};
 
 /// The sentence for a fact; `grant` is its grant after it.
 pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
@@ -57,7 +57,15 @@ pub(super) fn in_words(fact: &Fact, grant: Option<&Grant>) -> String {
         Event::Extended { until, .. } => format!("{by} extended {id} to {until}"),
         Event::ExtensionDenied { .. } => format!("{by} denied the extension of {id}; the access continues to its end"),
         Event::GlassBroken { window, .. } => format!("{who} used break-glass for {id}: {window} without an approval"),
+        Event::Reviewed { verdict, decides: true, .. } => {
+            format!("{by} decided the review of {id}: {}", verdict.as_str())
+        }
         Event::Reviewed { verdict, closes: true, .. } => format!("{by} reviewed {id}: {}", verdict.as_str()),
+        Event::Reviewed { verdict, .. } if glass::is_disputed(grant) => format!(
+            "{by} reviewed {id}: {}; the reviewers disagree, so a member of `admins` decides: \
+             `jit-login review {id} --justified --words TEXT`, or `--not-justified`",
+            verdict.as_str()
+        ),
         Event::Reviewed { verdict, .. } => {
             format!("{by} reviewed {id}: {}; more reviews are needed", verdict.as_str())
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, path, text};
+use crate::bastion::{ADMIN, ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, path, text};
 use crate::plane::{Answer, Plane, until, until_within};
 
 /// Two people of the leads and the auditors review break-glass; the other rule does not allow it.
@@ -35,8 +35,12 @@ fn smash(bastion: &Bastion<'_>, person: Person, grant: &Value) -> Answer {
 }
 
 fn review(bastion: &Bastion<'_>, person: Person, grant: &Value) -> Answer {
+    find(bastion, person, grant, "justified")
+}
+
+fn find(bastion: &Bastion<'_>, person: Person, grant: &Value, verdict: &str) -> Answer {
     let digest = bastion.show(ERIN, grant)["breakGlass"]["digest"].clone();
-    let body = json!({ "digest": digest, "verdict": "justified", "words": "looked at the logs" });
+    let body = json!({ "digest": digest, "verdict": verdict, "words": "looked at the logs" });
     bastion.post(person, &path(grant, "/review"), &body)
 }
 
@@ -263,15 +267,104 @@ fn people_use_and_review_break_glass_with_the_client() {
             && err.contains("still needs 1 review from payments-leads"),
         "{err}"
     );
-    let (code, out, _) =
-        said(&bastion.login(ERIN, &["review", &id, "--not-justified", words[0], words[1], "-o", "json"]));
+    let (code, out, _) = said(&bastion.login(ERIN, &["review", &id, "--justified", words[0], words[1], "-o", "json"]));
     let view: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &view["breakGlass"]["owed"]), (0, &json!(false)));
-    assert_eq!(view["breakGlass"]["reviews"][1]["verdict"], "not-justified");
+    assert_eq!(view["breakGlass"]["reviews"][1]["verdict"], "justified");
     let (_, out, err) = said(&bastion.login(BOB, &["ls"]));
     assert!(!err.contains("break-glass by") && !out.contains("owed"), "{out}{err}");
     let (_, out, _) = said(&bastion.login(BOB, &["show", &id]));
-    assert!(out.contains("review      not-justified by erin: the queue was stuck"), "{out}");
+    assert!(out.contains("review      justified by erin: the queue was stuck"), "{out}");
+}
+
+/// Where two reviewers disagree, whoever was first, the review stays owed, also after a restart: a further reviewer is refused
+/// with who decides, and a member of `admins` closes it with either verdict. The trail says that this one decided.
+#[test]
+fn a_disagreement_in_a_review_stays_open_until_an_administrator_decides() {
+    let mut bastion = bastion("0s", "4h");
+    for (first, second, decision) in
+        [("justified", "not-justified", "justified"), ("not-justified", "justified", "not-justified")]
+    {
+        let (grant, waits) = (pending(&bastion, &Key::new()), pending(&bastion, &Key::new()));
+        assert_eq!(smash(&bastion, ALICE, &grant).0, 200);
+        refused(&find(&bastion, ADMIN, &grant, decision), 403, "not-allowed", "may review this");
+        let (status, once) = find(&bastion, BOB, &grant, first);
+        assert_eq!((status, &once["breakGlass"]["disputed"]), (200, &json!(false)), "{once}");
+        let (status, twice) = find(&bastion, ERIN, &grant, second);
+        let glass = &twice["breakGlass"];
+        assert_eq!((status, &glass["owed"], &glass["disputed"]), (200, &json!(true), &json!(true)), "{twice}");
+        assert_eq!(bastion.metric("reviews_owed"), 1);
+
+        bastion.kill();
+        bastion.serve();
+        let carol = find(&bastion, CAROL, &grant, first);
+        refused(&carol, 403, "not-allowed", "the reviewers disagree; a member of `admins` decides");
+        assert_eq!(carol.1["hint"], "`admins` are the members of admins", "{}", carol.1);
+        refused(&find(&bastion, ALICE, &grant, first), 403, "self-approval", "nobody reviews what they did");
+        refused(&smash(&bastion, ALICE, &waits), 403, "review-owed", "not reviewed yet");
+        let (status, decided) = find(&bastion, ADMIN, &grant, decision);
+        let glass = &decided["breakGlass"];
+        assert_eq!((status, &glass["owed"], &glass["disputed"]), (200, &json!(false), &json!(false)), "{decided}");
+        let last = &glass["reviews"][2];
+        assert_eq!((&last["by"], &last["verdict"]), (&json!("admin"), &json!(decision)));
+        assert_eq!((&last["decides"], glass["reviews"][1].get("decides")), (&json!(true), None));
+        refused(&find(&bastion, CAROL, &grant, first), 409, "wrong-phase", "already reviewed");
+        let events = bastion.get(ERIN, &path(&grant, "/events")).1;
+        let reviewed = |event: &&Value| event.to_string().contains("reviewed");
+        let decides: Vec<bool> = events["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(reviewed)
+            .map(|event| event.to_string().contains("decides"))
+            .collect();
+        assert_eq!(decides, [false, false, true], "{events}");
+        for grant in [&grant, &waits] {
+            assert_eq!(bastion.post(ALICE, &path(grant, "/withdraw"), &Value::Null).0, 200);
+        }
+    }
+    assert_eq!(bastion.metric("reviews_owed"), 0);
+    let verified = bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+    bastion.has_no_fault();
+}
+
+/// With the real client everybody who can see the grant reads that it is disputed, who decides, and with which command, which
+/// runs as printed.
+#[test]
+fn the_client_says_that_a_review_is_disputed_and_who_decides() {
+    let bastion = bastion("0s", "4h");
+    let said = |output: &Output| (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr));
+    let grant = pending(&bastion, &Key::new());
+    let id = grant["id"].as_str().unwrap();
+    assert_eq!(smash(&bastion, ALICE, &grant).0, 200);
+    assert_eq!(review(&bastion, BOB, &grant).0, 200);
+    let (code, out, err) = said(&bastion.login(ERIN, &["review", id, "--not-justified", "--words", "it could wait"]));
+    assert_eq!((code, out), (0, format!("{id} reviewed, a decision is due\n")), "{err}");
+    let who = "the reviewers disagree; a member of `admins` decides";
+    assert!(err.contains(who), "{err}");
+    for person in [ALICE, CAROL, ADMIN] {
+        let (code, out, err) = said(&bastion.login(person, &["ls"]));
+        assert!(code == 0 && out.contains("approved, review disputed"), "{out}");
+        assert!(
+            err.contains(who) && err.contains(&format!("`jit-login review {id} --justified --words TEXT`")),
+            "{err}"
+        );
+    }
+    let (code, out, err) = said(&bastion.login(ADMIN, &["show", id]));
+    let command = format!("jit-login review {id} --justified --words TEXT");
+    assert!(code == 0 && out.contains(who) && out.contains(&command), "{out}{err}");
+    let (code, _, err) = said(&bastion.login(CAROL, &["review", id, "--justified", "--words", "fine"]));
+    assert!(code == 4 && err.contains(who) && err.contains("hint: `admins` are the members of admins"), "{err}");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let (code, out, err) = said(&bastion.login(ADMIN, &words));
+    assert_eq!((code, out), (0, format!("{id} reviewed\n")), "{err}");
+    let (_, out, _) = said(&bastion.login(BOB, &["show", id]));
+    assert!(out.contains("decision    justified by admin: TEXT"), "{out}");
+    assert_eq!(bastion.post(ALICE, &path(&grant, "/withdraw"), &Value::Null).0, 200);
+    let (_, out, _) = said(&bastion.login(ERIN, &["ls", "--all"]));
+    assert!(out.contains("break-glass, found justified "), "the decision is what was found: {out}");
+    bastion.has_no_fault();
 }
 
 /// A denial is an answer: for as long as the policy says, it prevents break-glass for the same request or a wider

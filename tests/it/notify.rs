@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, CAROL, Key, Options, ROOT, path, text};
+use crate::bastion::{ADMIN, ALICE, BOB, Bastion, CAROL, ERIN, Key, Options, ROOT, path, text};
 use crate::plane::{Plane, root, until, until_within};
 use crate::receiver::{Got, How, Receiver};
 
@@ -168,6 +168,31 @@ fn each_fact_says_whom_it_concerns() {
         audience(&story_of_glass, "grant.glass_broken"),
         json!({ "toAnswer": ["payments-leads", "auditors"], "toKnow": ["alice"], "toAdministrators": true })
     );
+
+    for (person, verdict, concerned) in [
+        (BOB, "justified", json!({ "toAnswer": ["payments-leads", "auditors"], "toKnow": ["alice"] })),
+        (ERIN, "not-justified", json!({ "toKnow": ["alice"], "toAdministrators": true })),
+        (ADMIN, "justified", json!({ "toKnow": ["alice"], "toAdministrators": true })),
+    ] {
+        let digest = bastion.show(ERIN, &broken)["breakGlass"]["digest"].clone();
+        let body = json!({ "digest": digest, "verdict": verdict, "words": "looked at it" });
+        assert_eq!(bastion.post(person, &path(&broken, "/review"), &body).0, 200);
+        let reviewed = until("the review is told", || {
+            let all = receiver.taken();
+            all.into_iter().find(|got| {
+                let data = &got.body["data"];
+                got.kind() == "grant.reviewed" && data["says"].as_str().unwrap().starts_with(person.name)
+            })
+        });
+        let data = &reviewed.body["data"];
+        assert_eq!(data["audience"], concerned, "{data}");
+        let says = data["says"].as_str().unwrap();
+        assert_eq!(
+            says.contains("the reviewers disagree, so a member of `admins` decides: `jit-login review "),
+            person.name == "erin"
+        );
+        assert_eq!(says.contains("decided the review"), person.name == "admin", "{says}");
+    }
 
     let denied = bastion.request(CAROL, &bastion.ask("5m"), &Key::new());
     assert_eq!(bastion.post(BOB, &path(&denied, "/deny"), &json!({ "reason": "not today" })).0, 200);

@@ -1,5 +1,5 @@
 //! The people and their policy: four engineers, two leads, and an operator, who is root. `dora` is also a lead, so one
-//! person could approve her own request.
+//! person could approve her own request. The leads are the administrators too, so that the third decides where two disagree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ rules:
   maxTotal: 8m
   startWithin: 2m
   approval: [{groups: [leads]}]
-  breakGlass: {after: 5s, maxDuration: 2m, review: {groups: [leads], within: 1h}}
+  breakGlass: {after: 5s, maxDuration: 2m, review: {groups: [leads], count: 2, within: 1h}}
 - name: change
   who: [oncall]
   clusters: [play]

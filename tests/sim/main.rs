@@ -250,7 +250,7 @@ fn wanted() -> impl Iterator<Item = String> {
     verbs.chain(deeds::pairs()).chain(listed)
 }
 
-const FAULTS: [&str; 38] = [
+const FAULTS: [&str; 39] = [
     "fault: a request is late",
     "fault: an answer is lost",
     "fault: connection refused",
@@ -283,6 +283,7 @@ const FAULTS: [&str; 38] = [
     "stranger: a role that was made for a grant is deleted",
     "stranger: another binding names our group",
     "stranger: the labels of a namespace change",
+    "review: decided where two disagreed",
     "code: limit",
     "code: review-owed",
     "code: draining",

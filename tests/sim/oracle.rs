@@ -174,6 +174,9 @@ impl World {
         let at = fact.at.as_millisecond();
         self.note(format!("   [{seq}] {}{grant}{by}", fact.event.kind()));
         self.count(format!("event: {}", fact.event.kind()));
+        if matches!(fact.event, Event::Reviewed { decides: true, .. }) {
+            self.count("review: decided where two disagreed");
+        }
         match &fact.event {
             Event::Drained { .. } => self.oracle.is_drained = true,
             Event::Resumed => {

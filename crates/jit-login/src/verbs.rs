@@ -36,8 +36,8 @@ use crate::store::Place;
 use crate::terminal;
 use crate::text::{BOLD, GREEN, clock, length, paint, program, safe, safe_name, seconds_to};
 use crate::view::{
-    self, closed_word, draining_line, event_row, explained, glass_line, missing_approvals, missing_reviews, page,
-    place, plain, refusals, sentence, summary,
+    self, closed_word, draining_line, event_row, explained, glass_line, missing_approvals, needed_review, page, place,
+    plain, refusals, sentence, summary,
 };
 use crate::wait::{interruptible, until_answered};
 
@@ -386,8 +386,9 @@ impl Caller {
         let grant = self.client.review(&grant.id, &body).await?;
         let word = match &grant.break_glass {
             Some(glass) if glass.owed => {
-                say(&format!("still needs {}", missing_reviews(&glass.steps)));
-                "reviewed, further reviews are due"
+                let still = if glass.disputed { "" } else { "still " };
+                say(&format!("{still}{}", needed_review(glass)));
+                if glass.disputed { "reviewed, a decision is due" } else { "reviewed, further reviews are due" }
             }
             _ => "reviewed",
         };

@@ -13,8 +13,8 @@ use jit_core::grant::request::AccessRequest;
 use jit_core::rbac::risk::Severity;
 use jit_core::rbac::role::Rule;
 use jit_wire::{
-    CameInView, DecisionView, DrainingView, EntitlementList, EntitlementView, FindingView, GrantView, NeedView,
-    RestrictionView, ReviewView, SessionsView, StepView, TriedView,
+    BreakGlassView, CameInView, DecisionView, DrainingView, EntitlementList, EntitlementView, FindingView, GrantView,
+    NeedView, RestrictionView, ReviewView, SessionsView, StepView, TriedView,
 };
 use serde_json::Value;
 
@@ -43,8 +43,17 @@ pub(crate) fn missing_approvals(steps: &[StepView]) -> String {
 }
 
 /// `1 review from leads`: the missing reviews; empty if there are none.
-pub(crate) fn missing_reviews(steps: &[StepView]) -> String {
+fn missing_reviews(steps: &[StepView]) -> String {
     missing(steps, "review")
+}
+
+/// `needs 1 review from leads`, or who decides where the reviewers disagree.
+pub(crate) fn needed_review(glass: &BreakGlassView) -> String {
+    if glass.disputed {
+        "the reviewers disagree; a member of `admins` decides".to_owned()
+    } else {
+        format!("needs {}", missing_reviews(&glass.steps))
+    }
 }
 
 /// `1 of leads and 2 of security`: who has to approve, in a table.
@@ -111,12 +120,12 @@ pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
     let glass = grant.break_glass.as_ref().filter(|glass| glass.owed)?;
     let due = if glass.overdue { "overdue since" } else { "due at" };
     let words = format!(
-        "break-glass by {} {}: {} ({}); needs {}, {due} {}: `{}`",
+        "break-glass by {} {}: {} ({}); {}, {due} {}: `{}`",
         safe_name(&grant.requester),
         ago(glass.broken_at),
         sentence(grant),
         safe(&glass.reason),
-        missing_reviews(&glass.steps),
+        needed_review(glass),
         clock(glass.review_until),
         review_command(&grant.id),
     );
@@ -209,10 +218,14 @@ fn lines(grant: &GrantView, width: usize) -> String {
 fn row(grant: &GrantView) -> Vec<String> {
     let phase = if grant.phase.is_open() { grant.phase.as_str().to_owned() } else { closed_word(grant) };
     let phase = match &grant.break_glass {
+        Some(glass) if glass.disputed => format!("{phase}, review disputed"),
         Some(glass) if glass.overdue => format!("{phase}, review overdue"),
         Some(glass) if glass.owed => format!("{phase}, review owed"),
         Some(glass) => {
-            let mut found: Vec<&str> = glass.reviews.iter().map(|review| review.verdict.as_str()).collect();
+            // A decision stands for the reviews that it decides between.
+            let decision = glass.reviews.iter().find(|review| review.decides);
+            let found = decision.map_or(&glass.reviews[..], std::slice::from_ref);
+            let mut found: Vec<&str> = found.iter().map(|review| review.verdict.as_str()).collect();
             found.dedup();
             format!("{phase}, break-glass, found {}", found.join(" and "))
         }
@@ -414,13 +427,17 @@ fn decision(grant: &GrantView, width: Option<usize>) -> String {
         let words = format!("used {}, without an approval: {}", ago(glass.broken_at), safe(&glass.reason));
         line("break-glass", &paint(&words, RED));
         for review in &glass.reviews {
+            let heading = if review.decides { "decision" } else { "review" };
             let words = format!("{} by {}: {}", review.verdict.as_str(), safe_name(&review.by), safe(&review.words));
-            line("review", &words);
+            line(heading, &words);
         }
         if glass.owed {
             let due = if glass.overdue { "overdue, was due" } else { "due" };
-            let words = format!("needs {}, {due} {}", missing_reviews(&glass.steps), until(glass.review_until));
+            let words = format!("{}, {due} {}", needed_review(glass), until(glass.review_until));
             line("review", &paint(&words, RED));
+            if glass.disputed {
+                line("", &paint(&format!("`{}`", review_command(&grant.id)), RED));
+            }
         }
     }
     if let Some(denied) = &grant.denied_before {

@@ -446,6 +446,10 @@ pub struct BreakGlassView {
     pub owed: bool,
     /// Whether a review is owed and overdue.
     pub overdue: bool,
+    /// Whether enough people have reviewed and disagree: it stays owed until a member of `admins` decides. An earlier daemon
+    /// leaves it out.
+    #[serde(default)]
+    pub disputed: bool,
 }
 
 impl BreakGlassView {
@@ -455,6 +459,7 @@ impl BreakGlassView {
             at: review.by.at,
             verdict: review.verdict,
             words: review.words.to_string(),
+            decides: review.decides,
         };
         Self {
             reason: broken.reason.to_string(),
@@ -465,6 +470,7 @@ impl BreakGlassView {
             reviews: broken.reviews.iter().map(view).collect(),
             owed: broken.owed,
             overdue: broken.is_overdue(now),
+            disputed: glass::is_disputed(grant),
         }
     }
 }
@@ -482,6 +488,9 @@ pub struct ReviewView {
     pub verdict: Verdict,
     /// The reviewer's comment.
     pub words: String,
+    /// Whether it is the decision of an administrator where the reviewers disagreed; absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decides: bool,
 }
 
 /// A pending extension.

@@ -38,13 +38,19 @@ fn events() -> Vec<Event> {
             review_until: at(3600),
         },
     ];
-    events.extend([false, true].map(|closes| Event::Reviewed {
+    let reviewed = |verdict, closes, decides| Event::Reviewed {
         digest: text(),
         groups: [text()].into(),
-        verdict: Verdict::Justified,
+        verdict,
         words: "x".parse().unwrap(),
         closes,
-    }));
+        decides,
+    };
+    events.extend([
+        reviewed(Verdict::Justified, false, false),
+        reviewed(Verdict::Justified, true, false),
+        reviewed(Verdict::NotJustified, true, true),
+    ]);
     for why in [EndCause::Expired, EndCause::Released, EndCause::Revoked, EndCause::Drifted, EndCause::Failed] {
         events.extend([EndProof::Denied, EndProof::NeverBound].map(|proof| Event::Ended {
             why,

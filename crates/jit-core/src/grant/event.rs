@@ -290,14 +290,17 @@ pub enum Event {
     Reviewed {
         /// The digest that was answered.
         digest: String,
-        /// Which of the asked groups the reviewer was in.
+        /// Which of the asked groups the reviewer was in; of a decision, which of `admins`.
         groups: BTreeSet<String>,
         /// What they found.
         verdict: Verdict,
         /// In their words.
         words: Reason,
-        /// Whether the review is complete.
+        /// Whether the review is complete. An earlier jitd also completed one whose reviewers disagreed.
         closes: bool,
+        /// Whether an administrator decided, because the reviewers disagreed; absent otherwise.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        decides: bool,
     },
     /// The binding is about to be deleted.
     UnbindIntended {

@@ -3,13 +3,12 @@
 //! ```text
 //!  pending ──after──► glass_broken ─► approved ─► … (like any other, but shorter and marked)
 //!                          └─► reviewed … reviewed(closes): until then a review is owed, even after the end
+//!                                   └─► disputed: the reviewers disagree ──► reviewed(closes, decides) by `admins`
 //! ```
 //! The review is owed whatever becomes of the grant, even if it is denied before it is collected: the review is about
 //! somebody going ahead without an answer. A review is not an approval, so the check at collection asks whether the
 //! rule still allows break-glass, not whether somebody approved. Every function takes the grant and the time, and
 //! returns an event or a refusal.
-
-use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -51,9 +50,12 @@ pub struct Reviewed {
     pub verdict: Verdict,
     /// The reviewer's explanation.
     pub words: Reason,
+    /// Whether it is the decision of an administrator where the reviewers disagreed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decides: bool,
 }
 
-/// The verdict of a review. Either completes the review; people decide what follows from it.
+/// The verdict of a review. Reviewers who agree complete the review with either; people decide what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -144,14 +146,16 @@ pub fn break_glass(
     })
 }
 
-/// A reviewer reviews a use of break-glass. Returns `reviewed`, which says whether it was the last review needed.
+/// A reviewer reviews a use of break-glass, or a member of `admins` decides where the reviewers disagree. Returns
+/// `reviewed`, which says whether it was the last review needed.
 ///
 /// # Errors
-/// The refusal, if break-glass was not used, no review is owed, the person may not review it, or `shown` is not its
-/// digest.
+/// The refusal, if break-glass was not used, no review is owed, the person may not review or decide it, or `shown` is
+/// not its digest.
 pub fn review(
     grant: &Grant,
     reviewer: &Person,
+    admins: &[String],
     shown: &str,
     verdict: Verdict,
     words: Reason,
@@ -165,9 +169,17 @@ pub fn review(
     }
     is_another(grant, reviewer, "reviews what they did themselves")
         .map_err(|refusal| refusal.hint("somebody else in the reviewing groups has to review it"))?;
+    let decides = is_disputed(grant);
     let by = in_groups_of(steps, reviewer, now);
-    let groups: BTreeSet<String> = by.groups.iter().cloned().collect();
-    if !steps.iter().any(|step| step.counts(&by)) {
+    if decides && !reviewer.is_in_any(admins) {
+        let who = match admins {
+            [] => "name a group in `admins` of config.yaml, and reload jitd".to_owned(),
+            groups => format!("`admins` are the members of {}", groups.join(", ")),
+        };
+        let why = "the reviewers disagree; a member of `admins` decides";
+        return Err(Refusal::new(Code::NotAllowed, why).hint(who));
+    }
+    if !decides && !steps.iter().any(|step| step.counts(&by)) {
         let who: Vec<String> = steps.iter().map(ToString::to_string).collect();
         return Err(Refusal::new(Code::NotAllowed, format!("only {} may review this", who.join(" and "))));
     }
@@ -176,16 +188,49 @@ pub fn review(
         return Err(Refusal::new(Code::DigestMismatch, "it changed since you looked at it")
             .hint("look at it again with `jit-login show`, then review that"));
     }
-    let closes = closes(grant, by);
-    Ok(Event::Reviewed { digest: glass.digest.clone(), groups, verdict, words, closes })
+    let digest = glass.digest.clone();
+    if decides {
+        let groups = admins.iter().filter(|group| reviewer.groups.contains(*group)).cloned().collect();
+        return Ok(Event::Reviewed { digest, groups, verdict, words, closes: true, decides });
+    }
+    let groups = by.groups.iter().cloned().collect();
+    let closes = after_review(grant, by, verdict) == AfterReview::Complete;
+    Ok(Event::Reviewed { digest, groups, verdict, words, closes, decides })
 }
 
-/// Whether no more reviews are owed after the one by `by`.
+/// What a review leaves, before anybody decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterReview {
+    /// More people have to review.
+    Owed,
+    /// Enough people have, and they agree.
+    Complete,
+    /// Enough people have, and they disagree.
+    Disputed,
+}
+
+/// What the review of `by` leaves.
 #[must_use]
-pub(super) fn closes(grant: &Grant, by: Yes) -> bool {
-    let mut all = grant.glass.as_deref().map(BreakGlassRecord::reviewers).unwrap_or_default();
+pub(super) fn after_review(grant: &Grant, by: Yes, verdict: Verdict) -> AfterReview {
+    let before = grant.glass.as_deref();
+    let mut all = before.map(BreakGlassRecord::reviewers).unwrap_or_default();
     all.push(by);
-    unmet(steps(grant), &all).is_empty()
+    if !unmet(steps(grant), &all).is_empty() {
+        return AfterReview::Owed;
+    }
+    let disagrees = |review: &Reviewed| review.verdict != verdict;
+    if before.is_some_and(|glass| glass.reviews.iter().any(disagrees)) {
+        AfterReview::Disputed
+    } else {
+        AfterReview::Complete
+    }
+}
+
+/// Whether enough people have reviewed and they disagree, so that a member of `admins` has to decide.
+#[must_use]
+pub fn is_disputed(grant: &Grant) -> bool {
+    // Reviewers who agree close it, so one that is owed although nobody is missing is disputed.
+    grant.glass.as_ref().is_some_and(|glass| glass.owed && unmet(steps(grant), &glass.reviewers()).is_empty())
 }
 
 /// The steps of the review: who has to review.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extension::Extension;
-use super::glass::{self, BreakGlassRecord};
+use super::glass::{self, AfterReview, BreakGlassRecord};
 use super::policy::{Terms, Yes};
 use super::request::{AccessRequest, KeyHash, Login, Namespace, Namespaces, PersonName, Scope, Window, after};
 use super::{
@@ -266,13 +266,22 @@ impl Grant {
                 self.phase = P::Approved;
                 self.deadline = Some(*collect_until);
             }
-            (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
+            (_, E::Reviewed { digest, groups, verdict, words, closes, decides }) if self.owes_review() => {
                 let by = fact.by().filter(|by| **by != self.requester);
                 let by = by.map(|by| yes(by.clone(), fact, groups));
-                let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
+                let is_disputed = glass::is_disputed(&self);
+                let may_follow = by.clone().is_some_and(|by| match glass::after_review(&self, by.clone(), *verdict) {
+                    _ if is_disputed => *decides && *closes && !groups.is_empty() && !self.has_reviewed(&by.by),
+                    _ if *decides => false,
+                    AfterReview::Owed => !closes,
+                    AfterReview::Complete => *closes,
+                    // An earlier jitd closed it, and its trails stay valid; since then it stays owed.
+                    AfterReview::Disputed => true,
+                });
                 match (by, &mut self.glass) {
-                    (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
-                        glass.reviews.push(glass::Reviewed { by, verdict: *verdict, words: words.clone() });
+                    (Some(by), Some(glass)) if glass.digest == *digest && may_follow => {
+                        let (verdict, words, decides) = (*verdict, words.clone(), *decides);
+                        glass.reviews.push(glass::Reviewed { by, verdict, words, decides });
                         glass.owed = !closes;
                     }
                     _ => return Err(self.invalid_transition(&fact.event)),
@@ -446,6 +455,10 @@ impl Grant {
     #[must_use]
     pub fn owes_review(&self) -> bool {
         self.glass.as_ref().is_some_and(|glass| glass.owed)
+    }
+
+    fn has_reviewed(&self, person: &PersonName) -> bool {
+        self.glass.iter().flat_map(|glass| &glass.reviews).any(|review| review.by.by == *person)
     }
 
     fn is_asked_for(&self, digest: &str) -> bool {

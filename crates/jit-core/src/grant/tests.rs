@@ -235,6 +235,7 @@ fn reviewed(closes: bool) -> Event {
         verdict: Verdict::Justified,
         words: "fine".parse().unwrap(),
         closes,
+        decides: false,
     }
 }
 
@@ -842,9 +843,23 @@ mod broken_glass {
     }
 
     fn review(grant: &Grant, by: &Person, second: i64) -> Result<Event, Code> {
+        find(grant, by, Verdict::NotJustified, second).map_err(|refusal| refusal.code)
+    }
+
+    fn find(grant: &Grant, by: &Person, verdict: Verdict, second: i64) -> Result<Event, Refusal> {
         let digest = grant.glass.as_ref().map(|glass| glass.digest.clone()).unwrap_or_default();
-        glass::review(grant, by, &digest, Verdict::NotJustified, "no".parse().unwrap(), at(second))
-            .map_err(|refusal| refusal.code)
+        let admins = ["admins".to_owned(), "root".to_owned()];
+        glass::review(grant, by, &admins, &digest, verdict, "no".parse().unwrap(), at(second))
+    }
+
+    /// Bob and carol reviewed, the first with this verdict and the second with the other.
+    fn disputed(first: Verdict) -> Grant {
+        let second = if first == Verdict::Justified { Verdict::NotJustified } else { Verdict::Justified };
+        [("bob", first), ("carol", second)].into_iter().fold(broken(), |grant, (name, verdict)| {
+            let by = person(name, &["security"]);
+            let event = find(&grant, &by, verdict, 70).unwrap();
+            then(grant, &by, 70, event)
+        })
     }
 
     #[test]
@@ -913,7 +928,7 @@ mod broken_glass {
         assert_eq!(review(&brought_to("live"), &bob, 70), Err(Code::WrongPhase));
         assert_eq!(review(&broken(), &alice(), 70), Err(Code::SelfApproval));
         assert_eq!(review(&broken(), &person("dave", &["leads"]), 70), Err(Code::NotAllowed));
-        let stale = glass::review(&broken(), &bob, "00", Verdict::Justified, "x".parse().unwrap(), at(70));
+        let stale = glass::review(&broken(), &bob, &[], "00", Verdict::Justified, "x".parse().unwrap(), at(70));
         assert_eq!(stale.unwrap_err().code, Code::DigestMismatch);
         let first = review(&broken(), &bob, 70).unwrap();
         let once = then(broken(), &bob, 70, first);
@@ -924,6 +939,96 @@ mod broken_glass {
         let twice = then(once, &carol, 72, second);
         assert!(!twice.owes_review() && !twice.glass.as_ref().unwrap().is_overdue(at(9999)));
         assert_eq!(review(&twice, &person("erin", &["security"]), 73), Err(Code::WrongPhase));
+    }
+
+    /// Whoever came first: what reviewers disagree on stays owed, and neither they nor a further reviewer close it.
+    #[test]
+    fn a_disagreement_stays_owed_until_an_administrator_decides() {
+        for first in [Verdict::Justified, Verdict::NotJustified] {
+            let grant = disputed(first);
+            assert!(glass::is_disputed(&grant) && grant.owes_review() && !grant.is_over());
+            let refused = find(&grant, &person("erin", &["security"]), first, 71).unwrap_err();
+            assert_eq!(refused.code, Code::NotAllowed);
+            assert_eq!(refused.why, "the reviewers disagree; a member of `admins` decides");
+            assert_eq!(refused.hint, "`admins` are the members of admins, root");
+            for verdict in [Verdict::Justified, Verdict::NotJustified] {
+                let dave = person("dave", &["admins", "leads"]);
+                let event = find(&grant, &dave, verdict, 71).unwrap();
+                let Event::Reviewed { groups, closes, decides, .. } = &event else { panic!("{event:?}") };
+                assert_eq!((groups, closes, decides), (&BTreeSet::from(["admins".to_owned()]), &true, &true));
+                let decided = then(grant.clone(), &dave, 71, event);
+                let glass = decided.glass.as_ref().unwrap();
+                let last = glass.reviews.last().unwrap();
+                assert!(!glass.owed && !glass::is_disputed(&decided));
+                assert_eq!((last.verdict, last.decides), (verdict, true));
+                assert_eq!(review(&decided, &person("erin", &["admins"]), 72), Err(Code::WrongPhase));
+            }
+        }
+    }
+
+    /// An administrator is a person like any other: not the requester, not somebody who has reviewed it, and before there is a
+    /// dispute somebody whom the steps name.
+    #[test]
+    fn an_administrator_decides_only_a_dispute_of_others() {
+        let grant = disputed(Verdict::Justified);
+        assert_eq!(review(&grant, &person("alice", &["admins"]), 71), Err(Code::SelfApproval));
+        assert_eq!(review(&grant, &person("bob", &["admins", "security"]), 71), Err(Code::AlreadyAgreed));
+        let dave = person("dave", &["admins"]);
+        let stale =
+            glass::review(&grant, &dave, &["admins".into()], "00", Verdict::Justified, "x".parse().unwrap(), at(71));
+        assert_eq!(stale.unwrap_err().code, Code::DigestMismatch);
+        let nobody =
+            glass::review(&grant, &dave, &[], "00", Verdict::Justified, "x".parse().unwrap(), at(71)).unwrap_err();
+        assert_eq!(nobody.code, Code::NotAllowed);
+        assert!(nobody.hint.contains("name a group in `admins`"));
+        assert_eq!(review(&broken(), &dave, 71), Err(Code::NotAllowed));
+        let both = person("dave", &["admins", "security"]);
+        let event = review(&broken(), &both, 71).unwrap();
+        assert!(
+            matches!(&event, Event::Reviewed { closes: false, decides: false, groups, .. } if groups.contains("security"))
+        );
+    }
+
+    /// What an earlier jitd wrote replays: it closed a review whose reviewers disagreed, and wrote no `decides`. What neither
+    /// version writes is refused.
+    #[test]
+    fn trails_from_before_disputes_are_valid_and_others_are_not() {
+        let bob = person("bob", &["security"]);
+        let carol = person("carol", &["security"]);
+        let first = find(&broken(), &bob, Verdict::Justified, 70).unwrap();
+        let once = then(broken(), &bob, 70, first);
+        let written = find(&once, &carol, Verdict::NotJustified, 71).unwrap();
+        let with = |event: &Event, closes: bool, decides: bool| {
+            let mut written = serde_json::to_value(event).unwrap();
+            assert_eq!(written.as_object_mut().unwrap().remove("decides"), None, "absent unless it decides");
+            written["closes"] = closes.into();
+            if decides {
+                written["decides"] = true.into();
+            }
+            serde_json::from_value::<Event>(written).unwrap()
+        };
+        let earlier = then(once.clone(), &carol, 71, with(&written, true, false));
+        assert!(!earlier.owes_review() && !glass::is_disputed(&earlier));
+        let stays = then(once.clone(), &carol, 71, with(&written, false, false));
+        assert!(glass::is_disputed(&stays));
+
+        let agreed = find(&once, &carol, Verdict::Justified, 71).unwrap();
+        let dave = person("dave", &["admins"]);
+        for (grant, by, event) in [
+            (&broken(), &bob, with(&written, true, false)),
+            (&once, &carol, with(&agreed, false, false)),
+            (&once, &carol, with(&written, true, true)),
+            (&once, &carol, with(&written, false, true)),
+            (&stays, &dave, with(&written, true, false)),
+            (&stays, &dave, with(&written, false, false)),
+            (&stays, &dave, with(&written, false, true)),
+            (&stays, &carol, with(&written, true, true)),
+            (&stays, &alice(), with(&written, true, true)),
+            (&earlier, &dave, with(&written, true, true)),
+        ] {
+            assert!(grant.clone().apply(&by_person(by, 72, event.clone())).is_err(), "{event:?} by {}", by.name);
+        }
+        assert!(!then(stays, &dave, 72, with(&written, true, true)).owes_review());
     }
 
     proptest! {

@@ -180,6 +180,12 @@ fn each_question_is_asked_by_itself() {
     assert!(owed.open && owed.card.plain().contains("why at once: prod is down"), "{}", owed.card.plain());
     let command = owed.card.to_type().unwrap().as_str();
     assert_eq!(command, "jit-login review 8f3k11d31ge2wvm7 --justified --words TEXT");
+    let mut disputed = glass(true, json!([]));
+    disputed.break_glass.as_mut().unwrap().disputed = true;
+    let disputed = ask(Subject::Review, &disputed, None).unwrap();
+    let plain = disputed.card.plain();
+    assert!(disputed.open && plain.contains("\nneeds: a decision by a member of admins"), "{plain}");
+    assert_eq!(disputed.card.to_type().unwrap().as_str(), command);
     let reviewed =
         json!([{ "by": "dave", "at": "2026-11-29T13:03:00Z", "verdict": "justified", "words": "it was down" }]);
     let done = ask(Subject::Review, &glass(false, reviewed), None).unwrap();

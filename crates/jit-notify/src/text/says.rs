@@ -137,6 +137,9 @@ fn review(origin: &Origin, grant: &GrantView, audience: &Audience) -> Option<Wan
     values.set("brokenAt", [origin.clock(glass.broken_at)]);
     if glass.owed {
         asked(&mut values, &glass.steps, audience);
+        if glass.disputed {
+            values.set("needs", ["a decision by a member of admins, because the reviewers disagree".to_owned()]);
+        }
         values.set("answerBy", [origin.clock(glass.review_until)]);
     }
     let mut card = origin.card(Subject::Review, &values);

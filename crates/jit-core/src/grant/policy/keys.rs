@@ -488,7 +488,12 @@ const BREAK_GLASS: Object = object(&[
         "how long the request has to wait for an approval first; `0s` for not at all",
     ),
     key("maxDuration", Must, LONG, "the longest window of break-glass access"),
-    key("review", Must, &Shape::Object(&REVIEW), "who reviews the access afterwards"),
+    key(
+        "review",
+        Must,
+        &Shape::Object(&REVIEW),
+        "who reviews the access afterwards; where they disagree, a member of `admins` of config.yaml decides",
+    ),
 ]);
 
 const REVIEW: Object = object(&[
