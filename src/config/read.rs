@@ -394,7 +394,7 @@ clusters:
             ("none.crt", "does not exist"),
             ("config.yaml", "cluster `test` is listed twice"),
             ("none.crt", "does not exist"),
-            ("none.yaml", "does not exist"),
+            ("none.yaml", "No such file"),
             ("config.yaml", "cluster `test` is listed twice"),
             ("none.crt", "does not exist"),
             ("config.yaml", "cluster `test`: `context` is set, but `kubeconfig` is not"),
@@ -408,7 +408,7 @@ clusters:
             ("none.crt", "does not exist"),
             ("config.yaml", "cluster `one`: `daemonUser` and `gatewayUser` are the same"),
             ("none.crt", "does not exist"),
-            ("none.yaml", "does not exist"),
+            ("none.yaml", "No such file"),
             ("policy.yaml", "rules: is a number"),
         ];
         for (fault, (file, why)) in faults.iter().zip(wanted) {
