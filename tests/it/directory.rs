@@ -142,7 +142,11 @@ fn serve(mut stream: StreamOwned<ServerConnection, TcpStream>, state: &Mutex<Sta
         return if is_ours { say(200, &token.to_string()) } else { say(401, r#"{"error":"unauthorized_client"}"#) };
     }
     assert!(head.to_lowercase().contains("authorization: bearer of-jitd\r\n"), "{head}");
-    let id = target.split("/users/").nth(1).unwrap().split(['/', '?']).next().unwrap().replace("%2D", "-");
+    let id = target.split("/users/").nth(1).unwrap().split(['/', '?']).next().unwrap().to_owned();
+    // As Keycloak does with a path that encodes what need not be.
+    if target.contains("%2D") {
+        return say(400, "");
+    }
     match how {
         How::Busy => stream
             .write_all(b"HTTP/1.1 429 X\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n")

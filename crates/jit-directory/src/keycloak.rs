@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::session::{Answer, Sent, Session};
@@ -18,6 +18,10 @@ const PAGES: usize = 10;
 
 /// A subject of Keycloak is an id of at most 255 characters.
 const LONGEST_ID: usize = 255;
+
+/// What is encoded in a path: all but the unreserved characters (RFC 3986 section 2.3). Keycloak answers 400 to a path that
+/// encodes those.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[derive(Deserialize)]
 struct User {
@@ -40,7 +44,7 @@ pub(crate) async fn ask(session: &Session, subject: &str) -> Result<Found, Direc
     if subject.is_empty() || subject.len() > LONGEST_ID || subject.bytes().all(|byte| byte == b'.') {
         return Err(DirectoryError::Subject);
     }
-    let id = utf8_percent_encode(subject, NON_ALPHANUMERIC);
+    let id = utf8_percent_encode(subject, ENCODED);
     let answer = session.answer(&format!("/users/{id}"), &Sent::Get).await?;
     if answer.is_not_found() {
         return gone(&answer);
