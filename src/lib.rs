@@ -22,26 +22,24 @@
 //! ```
 //!
 //! # The map
-//! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
-//! prove what the map promises. `files`, `configuration`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every
-//! program on a bastion can use.
-//! `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
-//! `crates/jit-serving` makes the certificates with which the gateway and the front end serve.
-//! `crates/jit-sessions` ([`sessions`]) reads and verifies what the gateway kept of requests and sessions, and plays
-//! recordings: the daemon reads for people, and its client plays.
-//! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
+//! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists prove what
+//! the map promises. `files`, `configuration`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every
+//! program on a bastion can use. `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
+//! `crates/jit-serving` makes the certificates with which the gateway and the front end serve. `crates/jit-sessions`
+//! ([`sessions`]) reads and verifies what the gateway kept of requests and sessions, and plays recordings: the daemon reads
+//! for people, and its client plays. `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
 //! tells people what happens. `crates/jit-identity` verifies the tokens of identity providers, and `crates/jit-directory`
 //! asks their directories about people. `crates/jit-frontend` lets their people call the daemon over TLS, and introduces each
-//! of them on a socket of its own, where it also says whose login a provider has ended. `crates/jit-login` is the
-//! client, and `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command
-//! lines and files. Everything else is in this crate.
+//! of them on a socket of its own, where it also says whose login a provider has ended. `crates/jit-login` is the client, and
+//! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and files.
+//! Everything else is in this crate.
 //!
 //! - [`grant`]: what can happen to a grant, and who may request and approve it; it imports only `rbac`.
 //!   [`policy`](grant::policy) decides on which terms a request may be made; [`approval`](grant::approval),
 //!   [`narrow`](grant::narrow) and [`extension`](grant::extension) who approved what; [`glass`](grant::glass) break-glass
-//!   and its review; [`login`](grant::login) what a login at a provider must have; [`drain`](grant::drain) whether new access is granted at all; [`reconcile`](grant::reconcile) whether
-//!   a cluster matches the grants
+//!   and its review; [`login`](grant::login) what a login at a provider must have; [`drain`](grant::drain) whether new
+//!   access is granted at all; [`reconcile`](grant::reconcile) whether a cluster matches the grants
 //! - [`rbac`]: roles, whether one rule covers another, and the risks of a role ([`risk`](rbac::risk)); it imports nothing
 //! - [`broker`]: the only module that orders the steps of a grant, one file per chapter
 //! - [`gateway`]: the link to `jit-gateway`, which lets live grants through and cuts them
@@ -55,8 +53,8 @@
 //! - [`wire`]: the JSON of the API; it imports only `grant` and `rbac`
 //! - [`client`]: the client side of the same routes
 //! - [`dependency`]: calls that may never be answered, isolated from each other; [`locks`]: locks by name
-//! - [`people`]: the person behind a uid or an identity at a provider, the groups of a person, what a directory says, and whether a name can be taken
-//!   for another's
+//! - [`people`]: the person behind a uid or an identity at a provider, the groups of a person, what a directory says, and
+//!   whether a name can be taken for another's
 //! - [`files`]: reads files that only trusted accounts could have written, and writes files whole
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
 //! - [`daemon`]: assembles all of this, for `jitd serve` and for the simulation
