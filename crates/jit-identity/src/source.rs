@@ -82,7 +82,7 @@ impl Source {
         self.judge(token, Kind::Id, now, |keys| verify(token, keys, &self.0.provider, nonce, now)).await
     }
 
-    /// [`verify_logout`](crate::verify_logout) in the same way.
+    /// [`verify_logout`] in the same way.
     ///
     /// # Errors
     /// As those of [`Source::verify`].
