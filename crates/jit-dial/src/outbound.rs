@@ -3,9 +3,11 @@
 //! A name in its certificate and an authority that this host trusts are what proves who it is, and `HTTPS_PROXY` and
 //! `NO_PROXY` decide about a proxy, as for API servers. It must never speak without TLS to another host.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
+use jit_host::hint::Hint;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -32,33 +34,32 @@ pub struct Outbound {
     resolver: Blocking,
 }
 
-/// Where no authority is installed, and the configuration names none.
-const NONE: &str = "there is no certificate authority to trust\nhint: install those of the distribution, the package `ca-certificates`";
+/// No authority is installed, and the configuration names none.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no certificate authority to trust")]
+pub struct NoAuthority;
+
+impl Hint for NoAuthority {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some("install those of the distribution, the package `ca-certificates`".into())
+    }
+}
 
 impl Outbound {
-    /// Trusts the authorities of this list that can be parsed, and takes the proxy from the environment of the process.
+    /// Trusts the authorities of this host and those in `more`, and takes the proxy from the environment of the process.
     ///
     /// # Errors
-    /// Why nothing in the list can be used, as a sentence.
-    pub fn trusting(authorities: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        // A host's list has a few that webpki does not parse; they are not used.
-        roots.add_parsable_certificates(authorities);
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-        let verifier = verifier.build().map_err(|_| NONE.to_owned())?;
-        Ok(Self::with(verifier, None))
-    }
-
-    /// Trusts the authorities of this host, and those in `more`.
-    ///
-    /// # Errors
-    /// There is no authority to trust, as a sentence.
-    pub fn trusting_host(more: Vec<CertificateDer<'static>>) -> Result<Self, String> {
+    /// [`NoAuthority`].
+    pub fn trusting_host(more: Vec<CertificateDer<'static>>) -> Result<Self, NoAuthority> {
         let host = rustls_native_certs::load_native_certs();
         for error in &host.errors {
             tracing::warn!(%error, "a certificate authority of this host cannot be read");
         }
-        Self::trusting(host.certs.into_iter().chain(more))
+        let mut roots = RootCertStore::empty();
+        // A host's list has a few that webpki does not parse; they are not used.
+        roots.add_parsable_certificates(host.certs.into_iter().chain(more));
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        Ok(Self::with(verifier.build().map_err(|_| NoAuthority)?, None))
     }
 
     /// Accepts what `verifier` accepts, and proves to it that we have the key of `certificate`.

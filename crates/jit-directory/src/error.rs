@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
-use jit_dial::ExchangeError;
+use jit_dial::{ExchangeError, NoAuthority};
 use jit_host::hint::Hint;
 use jit_host::secret::SecretError;
 
@@ -20,8 +20,8 @@ pub enum DirectoryError {
     #[error("the file of the secret does not answer")]
     SecretSilent,
     /// This host trusts nobody.
-    #[error("{0}")]
-    NoAuthority(String),
+    #[error(transparent)]
+    NoAuthority(#[from] NoAuthority),
     /// There is no answer.
     #[error(transparent)]
     Unanswered(#[from] ExchangeError),
@@ -86,6 +86,7 @@ impl DirectoryError {
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
+            Self::NoAuthority(error) => error.hint(),
             Self::Unanswered(error) => error.hint(),
             Self::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, .. } => {
                 Some("check `clientId` and the secret".into())

@@ -103,12 +103,11 @@ impl Session {
 
     /// Trusts the authorities of this host.
     fn outbound(&self) -> Result<&Outbound, DirectoryError> {
-        if self.outbound.get().is_none() {
-            let outbound = Outbound::trusting_host(Vec::new()).map_err(DirectoryError::NoAuthority)?;
-            // Another caller may have been faster.
-            let _ = self.outbound.set(outbound);
+        if let Some(outbound) = self.outbound.get() {
+            return Ok(outbound);
         }
-        self.outbound.get().ok_or_else(|| DirectoryError::NoAuthority("no authority was read".to_owned()))
+        let outbound = Outbound::trusting_host(Vec::new())?;
+        Ok(self.outbound.get_or_init(|| outbound))
     }
 
     /// The value of `Authorization`; another one than `refused`.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jit_dial::NoAuthority;
 use jit_host::hint::Hint;
 use jit_identity::{Fetcher, Kind, Logout, Person, Providers, Refusal, Source, unverified_issuer};
 use jit_wire::Problem;
@@ -21,8 +22,8 @@ impl Tokens {
     /// Verifies tokens of these providers.
     ///
     /// # Errors
-    /// This host trusts no certificate authority, as a sentence.
-    pub fn new(providers: Providers) -> Result<Self, String> {
+    /// [`NoAuthority`].
+    pub fn new(providers: Providers) -> Result<Self, NoAuthority> {
         let fetcher = Arc::new(Fetcher::new(Vec::new())?);
         let source = |provider: &jit_identity::Provider| {
             (provider.issuer().to_owned(), Source::new(provider.clone(), Arc::clone(&fetcher)))

@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http_body_util::{BodyExt, Full, Limited};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use jit_dial::Outbound;
+use jit_dial::{Limits, Outbound};
 use jit_host::hint::Hint;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,11 +23,8 @@ use tokio::time::timeout;
 
 use crate::failure::Failure;
 
-/// How long one exchange may take, with its connection.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
-
-/// The longest answer that is read, in bytes.
-const LONGEST_ANSWER: usize = 256 * 1024;
+/// Of one exchange.
+const LIMITS: Limits = Limits { deadline: Duration::from_secs(20), body: 256 << 10 };
 
 /// How much of a provider's own words is shown, in characters.
 const SHOWN: usize = 200;
@@ -102,8 +97,7 @@ impl Provider {
     /// Finds the endpoints of an issuer.
     pub(crate) async fn discover(issuer: &str) -> Result<Self, Failure> {
         let failed = |why: String| failed(issuer, &why);
-        let roots = rustls_native_certs::load_native_certs();
-        let outbound = Outbound::trusting(roots.certs).map_err(failed)?;
+        let outbound = Outbound::trusting_host(Vec::new()).map_err(|error| failed(error.in_full().to_string()))?;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let (status, body) = exchange(&outbound, Method::GET, &url, None).await.map_err(failed)?;
         if status != StatusCode::OK {
@@ -259,33 +253,13 @@ async fn exchange(
     url: &str,
     body: Option<String>,
 ) -> Result<(StatusCode, Bytes), String> {
-    let exchanged = timeout(ANSWERS_WITHIN, async {
-        let unusable = || "a URL of it is not https://HOST/PATH".to_owned();
-        let uri: http::Uri = url.parse().map_err(|_| unusable())?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(unusable)?;
-        let stream = outbound.tls(authority.host(), authority.port_u16().unwrap_or(443)).await;
-        let stream = stream.map_err(|error| error.in_full().to_string())?;
-        let broken = |error: hyper::Error| format!("the connection broke: {error}");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // It ends when the sender and the answer are dropped.
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
-            .header(hyper::header::HOST, authority.as_str())
-            .header(hyper::header::ACCEPT, "application/json");
-        if body.is_some() {
-            request = request.header(hyper::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        }
-        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|_| unusable())?;
-        let answer = sender.send_request(request).await.map_err(broken)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
-        Ok((status, body.map_err(|error| format!("its answer is too long or broke off: {error}"))?.to_bytes()))
-    });
-    exchanged.await.unwrap_or_else(|_| Err("it did not answer in time".to_owned()))
+    let mut request = Request::builder().method(method).uri(url).header(ACCEPT, "application/json");
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    }
+    let request = request.body(body.unwrap_or_default().into()).map_err(|_| "one of its URLs is none".to_owned())?;
+    let answer = outbound.exchange(request, LIMITS).await.map_err(|error| error.in_full().to_string())?;
+    Ok((answer.status(), answer.into_body()))
 }
 
 #[cfg(test)]

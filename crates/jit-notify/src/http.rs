@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use jit_dial::{DialError, Outbound};
+use jit_dial::{DialError, NoAuthority, Outbound};
 use jit_host::escape::escaped;
 use jit_host::hint::Hint;
 use rustls::pki_types::CertificateDer;
@@ -196,13 +196,9 @@ impl Http {
     /// A client that trusts the authorities of this host and those in `more`.
     ///
     /// # Errors
-    /// There is no authority to trust, as a sentence.
-    pub fn new(more: Vec<CertificateDer<'static>>, deadlines: Deadlines) -> Result<Self, String> {
-        let host = rustls_native_certs::load_native_certs();
-        for error in &host.errors {
-            tracing::warn!(%error, "a certificate authority of this host cannot be read");
-        }
-        Ok(Self { outbound: Outbound::trusting(host.certs.into_iter().chain(more))?, deadlines })
+    /// [`NoAuthority`].
+    pub fn new(more: Vec<CertificateDer<'static>>, deadlines: Deadlines) -> Result<Self, NoAuthority> {
+        Ok(Self { outbound: Outbound::trusting_host(more)?, deadlines })
     }
 
     /// Sends one request. `Host`, `User-Agent` and the framing are added; everything else is the caller's.
