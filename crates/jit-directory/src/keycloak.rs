@@ -12,9 +12,9 @@ use serde::Deserialize;
 use super::session::{Answer, Sent, Session};
 use super::{DirectoryError, Found};
 
-/// The groups of one page, and how many pages are read.
+/// The groups of one page, and how many are read.
 const PAGE: usize = 100;
-const PAGES: usize = 10;
+const MOST: usize = 10 * PAGE;
 
 /// A subject of Keycloak is an id of at most 255 characters.
 const LONGEST_ID: usize = 255;
@@ -56,9 +56,8 @@ pub(crate) async fn ask(session: &Session, subject: &str) -> Result<Found, Direc
     if !user.enabled {
         return Ok(Found::Disabled);
     }
-    let mut groups = BTreeSet::new();
-    for page in 0..PAGES {
-        let first = page * PAGE;
+    let (mut groups, mut first) = (BTreeSet::new(), 0);
+    loop {
         let path = format!("/users/{id}/groups?briefRepresentation=true&first={first}&max={PAGE}");
         let answer = session.answer(&path, &Sent::Get).await?;
         if answer.is_not_found() {
@@ -69,11 +68,11 @@ pub(crate) async fn ask(session: &Session, subject: &str) -> Result<Found, Direc
         if found.len() < PAGE {
             return Ok(Found::Present(groups));
         }
-        if page + 1 == PAGES {
+        first += PAGE;
+        if first == MOST {
             return Err(answer.odd("never ends: nobody is in so many groups"));
         }
     }
-    Ok(Found::Present(groups))
 }
 
 fn gone(answer: &Answer) -> Result<Found, DirectoryError> {
