@@ -104,8 +104,7 @@ impl Peer {
         broker: &Broker,
     ) -> Result<(Self, PersonName), ApiError> {
         let Introduction { login, name, groups, .. } = introduction;
-        let identity = Identity { issuer: login.issuer.clone(), subject: login.subject.clone() };
-        let guest = Guest { identity, name, groups, issued: login.issued };
+        let guest = Guest { identity: Identity::from(&login), name, groups, issued: login.issued };
         let name = broker.introduce(guest.clone(), &login).await?.name;
         Ok((Self(Origin::Guest(Arc::new(Introduced { guest, login, name: name.clone() }))), name))
     }

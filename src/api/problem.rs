@@ -155,12 +155,9 @@ impl From<KeptError> for ApiError {
 impl From<Unknown> for ApiError {
     fn from(unknown: Unknown) -> Self {
         let code = match unknown {
-            Unknown::NameService(_)
-            | Unknown::Silent(_)
-            | Unknown::NamelessGroup { .. }
-            | Unknown::NotSaid(_)
-            | Unknown::NoSuchGroup { .. } => ErrorCode::NameServiceUnavailable,
+            Unknown::NamelessGroup { .. } => ErrorCode::NameServiceUnavailable,
             Unknown::NameTaken(_) => ErrorCode::NameTaken,
+            _ if unknown.is_failure() => ErrorCode::NameServiceUnavailable,
             _ => ErrorCode::UnknownCaller,
         };
         Self::of(code, &unknown)

@@ -24,12 +24,7 @@ impl Broker {
     pub fn live_by_holder(&self) -> BTreeMap<Holder, Vec<Arc<Grant>>> {
         let mut holders: BTreeMap<Holder, Vec<Arc<Grant>>> = BTreeMap::new();
         for grant in self.ledger.open(|grant| grant.phase == Phase::Live).iter().map(|open_grant| open_grant.grant()) {
-            let identity = match &grant.requester_login {
-                Some(Login::Provider(login)) => {
-                    Some(Identity { issuer: login.issuer.clone(), subject: login.subject.clone() })
-                }
-                Some(Login::Account { .. } | Login::Unknowable) | None => None,
-            };
+            let identity = grant.requester_login.as_ref().and_then(Login::provider).map(Identity::from);
             holders.entry((grant.requester.clone(), identity)).or_default().push(grant);
         }
         holders
@@ -49,7 +44,7 @@ impl Broker {
     /// [`BrokerError::NameService`] if they are nobody any more, [`BrokerError::DirectoryStale`].
     pub(super) async fn as_of_now(&self, requester: &Person) -> Result<Person, BrokerError> {
         let Some(Login::Provider(login)) = &requester.login else { return Ok(requester.clone()) };
-        let identity = Identity { issuer: login.issuer.clone(), subject: login.subject.clone() };
+        let identity = Identity::from(&**login);
         let (people, since) = (self.people(), after(self.ledger.now(), -RECENT));
         let found =
             people.asked_again(&identity, since, || self.ledger.now()).await.map_err(BrokerError::NameService)?;

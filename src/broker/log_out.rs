@@ -62,9 +62,9 @@ impl Broker {
         }
         // First of all: a collection that is under way either finds it, or is found below.
         self.logouts.remember(logout.clone(), self.ledger.now());
-        let is_theirs = |grant: &Grant| match &grant.requester_login {
-            Some(Login::Provider(login)) => logout.ends_access_of(login),
-            _ => false,
+        let is_theirs = |grant: &Grant| {
+            let login = grant.requester_login.as_ref().and_then(Login::provider);
+            login.is_some_and(|login| logout.ends_access_of(login))
         };
         let theirs = self
             .ledger

@@ -15,7 +15,7 @@ use super::Unknown;
 use super::directory::DirectoryRule;
 use super::names::Appearance;
 use crate::grant::digest::sha256_hex;
-use crate::grant::request::{PersonName, Window};
+use crate::grant::request::{PersonName, ProviderLogin, Window};
 
 /// An identity provider of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,12 @@ pub struct Identity {
     pub issuer: String,
     /// The subject.
     pub subject: String,
+}
+
+impl From<&ProviderLogin> for Identity {
+    fn from(login: &ProviderLogin) -> Self {
+        Self { issuer: login.issuer.clone(), subject: login.subject.clone() }
+    }
 }
 
 /// What the front end said about a person who logged in.

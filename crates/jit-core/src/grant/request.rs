@@ -122,13 +122,19 @@ impl Login {
         }
     }
 
+    /// The login, if it was at an identity provider.
+    #[must_use]
+    pub fn provider(&self) -> Option<&ProviderLogin> {
+        match self {
+            Self::Provider(login) => Some(login),
+            Self::Account { .. } | Self::Unknowable => None,
+        }
+    }
+
     /// Issuer and subject, if the login was at an identity provider.
     #[must_use]
     pub fn identity(&self) -> Option<(&str, &str)> {
-        match self {
-            Self::Provider(login) => Some((&login.issuer, &login.subject)),
-            Self::Account { .. } | Self::Unknowable => None,
-        }
+        self.provider().map(|login| (login.issuer.as_str(), login.subject.as_str()))
     }
 
     /// When the provider issued the token of the login.
