@@ -114,6 +114,15 @@ impl Wire {
         }
     }
 
+    /// A request of the caller, and the key for it.
+    #[track_caller]
+    fn requests(&mut self, bastion: &Bastion<'_>, window: &str) -> (Value, Key) {
+        let key = Key::new();
+        let (status, grant) = self.call("POST", "/v1/grants", &json!({ "ask": bastion.ask(window), "csr": key.csr() }));
+        assert_eq!(status, 201, "{grant}");
+        (grant, key)
+    }
+
     pub(crate) fn introduced(bastion: &Bastion<'_>, introduction: &Introduction) -> Result<(Self, String), String> {
         Self::with(bastion, &serde_json::to_string(&FromFrontend::Introduction(introduction.clone())).unwrap())
     }
@@ -160,9 +169,7 @@ fn people_of_a_provider_and_of_the_host_work_together() {
     assert_eq!((status, &who["name"], &who["subject"]), (200, &json!(name), &json!("frieda")));
     assert_eq!(who["groups"], json!(["payments-oncall"]), "the provider's people cannot be in `admins`");
     assert_eq!(who.get("uid"), None);
-    let key = Key::new();
-    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("1m"), "csr": key.csr() }));
-    assert_eq!(status, 201, "{grant}");
+    let (grant, key) = wire.requests(&bastion, "1m");
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
     let (status, certificate) = wire.call("POST", &path(&grant, "/certificate"), &json!({ "csr": key.csr() }));
     assert_eq!(status, 200, "{certificate}");
@@ -198,9 +205,7 @@ fn one_human_with_an_account_and_an_identity_answers_their_own_request_with_neit
     let digest = json!({ "digest": grant["digest"] });
     let (status, problem) = wire.call("POST", &path(&grant, "/approve"), &digest);
     assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
-    let body = json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() });
-    let (status, grant) = wire.call("POST", "/v1/grants", &body);
-    assert_eq!(status, 201, "{grant}");
+    let (grant, _) = wire.requests(&bastion, "1m");
     let (status, problem) = bastion.approve(ALICE, &grant);
     assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
@@ -216,13 +221,11 @@ fn one_human_at_two_providers_answers_their_own_request_at_neither() {
         assert_eq!(name, "alice");
         wire
     });
-    let ask = || json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() });
     let ways = &mut [&mut corp, &mut other];
     for _ in 0..2 {
         ways.reverse();
         let [asks, says] = ways;
-        let (status, grant) = asks.call("POST", "/v1/grants", &ask());
-        assert_eq!(status, 201, "{grant}");
+        let (grant, _) = asks.requests(&bastion, "1m");
         let digest = json!({ "digest": grant["digest"] });
         let (status, problem) = says.call("POST", &path(&grant, "/approve"), &digest);
         assert_eq!((status, &problem["code"]), (403, &json!("self-approval")));
@@ -356,9 +359,7 @@ fn a_login_has_what_the_rule_requires_for_approving_and_break_glass() {
     let approval = json!({ "digest": grant["digest"] });
     let own = {
         let (mut wire, _) = Wire::introduced(&bastion, &requester).unwrap();
-        let (status, own) =
-            wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() }));
-        assert_eq!(status, 201, "{own}");
+        let (own, _) = wire.requests(&bastion, "1m");
         own
     };
     let reason = json!({ "reason": "INC-42 nobody answers" });
@@ -450,9 +451,7 @@ fn a_certificate_needs_a_fresh_token() {
     let issued = Some(now() - jiff::SignedDuration::from_mins(11));
     let stale = Introduction { login: ProviderLogin { issued, ..fresh.login.clone() }, ..fresh.clone() };
     let (mut wire, _) = Wire::introduced(&bastion, &stale).unwrap();
-    let key = Key::new();
-    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": key.csr() }));
-    assert_eq!(status, 201, "{grant}");
+    let (grant, key) = wire.requests(&bastion, "5m");
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
     let body = json!({ "csr": key.csr() });
     let certificate = path(&grant, "/certificate");
@@ -554,9 +553,7 @@ fn logout(subject: Option<&str>, sid: Option<&str>) -> ProviderLogout {
 
 /// Live access that this person requested through the front end.
 fn live(bastion: &Bastion<'static>, wire: &mut Wire) -> Access {
-    let key = Key::new();
-    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": key.csr() }));
-    assert_eq!(status, 201, "{grant}");
+    let (grant, key) = wire.requests(bastion, "5m");
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
     let (status, certificate) = wire.call("POST", &path(&grant, "/certificate"), &json!({ "csr": key.csr() }));
     assert_eq!(status, 200, "{certificate}");
@@ -611,9 +608,7 @@ fn what_was_approved_is_not_collected_with_a_login_that_is_over() {
     let bastion = bastion();
     let frieda = introduction("frieda", &["payments-oncall"]);
     let (mut wire, _) = Wire::introduced(&bastion, &frieda).unwrap();
-    let key = Key::new();
-    let (status, grant) = wire.call("POST", "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": key.csr() }));
-    assert_eq!(status, 201, "{grant}");
+    let (grant, key) = wire.requests(&bastion, "5m");
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
     assert_eq!(Wire::logged_out(&bastion, VERSION, logout(Some("frieda"), Some("s-1"))), Ok(0));
     let body = json!({ "csr": key.csr() });

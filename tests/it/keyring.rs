@@ -95,12 +95,7 @@ fn a_session_in_the_keyring_is_in_no_file_and_nobody_elses() {
 
     // Three at once use one refresh token.
     elsewhere.restart();
-    let spawn =
-        || elsewhere.laptop(FRIEDA).arg("whoami").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    for command in [spawn(), spawn(), spawn()] {
-        let done = command.wait_with_output().unwrap();
-        assert!(done.status.success(), "{}", text(&done.stderr));
-    }
+    elsewhere.three_at_once(FRIEDA);
     let renewed = kept(&elsewhere, FRIEDA);
     assert_ne!(secret(&renewed), secret(&first));
     assert_eq!(renewed["key"], first["key"]);

@@ -243,6 +243,16 @@ impl Elsewhere {
         assert_eq!(seen, "configmap/seen");
     }
 
+    /// Three commands of a person at once, all of which succeed.
+    #[track_caller]
+    pub(crate) fn three_at_once(&self, person: Person) {
+        let spawn = || self.laptop(person).arg("whoami").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        for command in [spawn(), spawn(), spawn()] {
+            let done = command.wait_with_output().unwrap();
+            assert!(done.status.success(), "{}", text(&done.stderr));
+        }
+    }
+
     /// frieda requests, greta approves, and kubectl reads; the grant's id.
     #[track_caller]
     pub(crate) fn works(&self) -> String {

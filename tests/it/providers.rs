@@ -176,12 +176,7 @@ pub(crate) fn a_renewal_says_as_much_as_the_login(elsewhere: &mut Elsewhere) {
     elsewhere.log_in(FRIEDA);
     let first = kept(elsewhere, FRIEDA).unwrap();
     elsewhere.restart();
-    let spawn =
-        || elsewhere.laptop(FRIEDA).arg("whoami").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    for command in [spawn(), spawn(), spawn()] {
-        let done = command.wait_with_output().unwrap();
-        assert!(done.status.success(), "{}", text(&done.stderr));
-    }
+    elsewhere.three_at_once(FRIEDA);
     let who = elsewhere.said(FRIEDA, &["whoami"]);
     assert!(who.contains("groups: payments-oncall\n"), "{who}");
     assert_ne!(kept(elsewhere, FRIEDA).unwrap(), first);

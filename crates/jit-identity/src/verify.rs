@@ -303,4 +303,4 @@ pub(crate) fn hash(token: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

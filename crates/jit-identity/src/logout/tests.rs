@@ -1,29 +1,12 @@
 //! Each rule, and that neither a changed logout token nor a token of another kind is accepted.
 
-use std::sync::LazyLock;
-
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::signer::{self, ISSUER, Signer, with};
+use crate::signer::{self, ISSUER, with};
 use crate::verify;
-
-const NOW: i64 = 1_790_000_000;
-
-static SIGNER: LazyLock<Signer> = LazyLock::new(Signer::new);
-static KEYS: LazyLock<KeySet> = LazyLock::new(|| KeySet::parse(SIGNER.key_set().to_string().as_bytes()).unwrap());
-
-fn rule(more: &str) -> Provider {
-    let text = format!(
-        "name: corp\nissuer: {ISSUER}\naudience: jit-login\ndisplayName: {{claim: /preferred_username}}\n{more}"
-    );
-    serde_saphyr::from_str(&text).unwrap()
-}
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap()
-}
+use crate::verify::tests::{KEYS, NOW, SIGNER, at, rule};
 
 /// What a good logout token says.
 fn claims() -> Value {

@@ -9,20 +9,21 @@ use serde_json::json;
 use super::*;
 use crate::signer::{self, ISSUER, Signer, claims, with};
 
-const NOW: i64 = 1_790_000_000;
+pub(crate) const NOW: i64 = 1_790_000_000;
 const NONCE: &str = "of-this-session";
 
-static SIGNER: LazyLock<Signer> = LazyLock::new(Signer::new);
-static KEYS: LazyLock<KeySet> = LazyLock::new(|| KeySet::parse(SIGNER.key_set().to_string().as_bytes()).unwrap());
+pub(crate) static SIGNER: LazyLock<Signer> = LazyLock::new(Signer::new);
+pub(crate) static KEYS: LazyLock<KeySet> =
+    LazyLock::new(|| KeySet::parse(SIGNER.key_set().to_string().as_bytes()).unwrap());
 
-fn rule(more: &str) -> Provider {
+pub(crate) fn rule(more: &str) -> Provider {
     let text = format!(
         "name: corp\nissuer: {ISSUER}\naudience: jit-login\ndisplayName: {{claim: /preferred_username}}\n{more}"
     );
     serde_saphyr::from_str(&text).unwrap()
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
