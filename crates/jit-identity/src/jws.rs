@@ -61,8 +61,8 @@ pub struct Jws<'a> {
 }
 
 impl<'a> Jws<'a> {
-    /// Parses a token of a kind, which is named by `typ` of the header or by nothing there. `jku`, `jwk`, `x5u`, `x5c` and `crit` are refused,
-    /// whatever they say; other members are ignored (RFC 7515 section 4.2).
+    /// Parses a token of a kind. `typ` of the header names the kind, or is absent. `jku`, `jwk`, `x5u`, `x5c` and `crit` are
+    /// refused, whatever they say; other members are ignored (RFC 7515 section 4.2).
     ///
     /// # Errors
     /// [`Refusal::TooLong`], [`Refusal::Form`], [`Refusal::Header`], [`Refusal::Algorithm`] for one that we do not know,
