@@ -17,12 +17,22 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// jit-notify beside a bastion.
 struct Notify {
     config: PathBuf,
+    environment: &'static [(&'static str, &'static str)],
     running: Option<Child>,
 }
 
 impl Notify {
     /// One with these channels: the name, and the receiver of the webhook. It reads what `jitd` says.
     fn of(bastion: &Bastion<'_>, channels: &[(&str, &Receiver)]) -> Self {
+        Self::among(bastion, channels, &[])
+    }
+
+    /// The same in this environment.
+    fn among(
+        bastion: &Bastion<'_>,
+        channels: &[(&str, &Receiver)],
+        environment: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let folder = bastion.dir.join("notify");
         std::fs::create_dir(&folder).unwrap();
         private(&folder.join("secret"), SECRET);
@@ -37,14 +47,14 @@ impl Notify {
         std::fs::create_dir(folder.join("state")).unwrap();
         let config = json!({ "socket": socket, "state": "state", "channels": channels });
         std::fs::write(folder.join("config.yaml"), config.to_string()).unwrap();
-        let mut notify = Self { config: folder.join("config.yaml"), running: None };
+        let mut notify = Self { config: folder.join("config.yaml"), environment, running: None };
         notify.start();
         notify
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(root().join("bin/jit-notify"));
-        command.arg("--config").arg(&self.config).args(words);
+        command.arg("--config").arg(&self.config).args(words).envs(self.environment.iter().copied());
         command
     }
 
@@ -64,7 +74,7 @@ impl Notify {
 
     /// How the channels are; none if it does not answer.
     fn statuses(&self) -> Vec<Value> {
-        let said = self.command(&["status", "--json"]).output().unwrap();
+        let said = self.command(&["status", "-o", "json"]).output().unwrap();
         let Ok(statuses) = serde_json::from_slice(&said.stdout) else { return vec![json!({ "connected": false })] };
         crate::schemas::fits("channels", &json!(statuses));
         statuses
@@ -109,6 +119,17 @@ fn story(receiver: &Receiver, grant: &Value, last: &str) -> Vec<Got> {
 
 fn kinds(story: &[Got]) -> Vec<&str> {
     story.iter().map(|got| got.kind().trim_start_matches("grant.")).collect()
+}
+
+/// A host without certificate authorities can be told by channels that need none.
+#[test]
+fn a_channel_on_this_host_needs_no_authorities() {
+    let bastion = told(None);
+    let receiver = Receiver::taking();
+    let none = &[("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/dev/null")];
+    let notify = Notify::among(&bastion, &[("siem", &receiver)], none);
+    let tried = notify.command(&["test", "siem"]).output().unwrap();
+    assert_eq!(text(&tried.stdout), "siem: the receiver took it\n", "{}", text(&tried.stderr));
 }
 
 /// The webhook tells the same story as the trail, with whom each fact concerns.

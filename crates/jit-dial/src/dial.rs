@@ -55,6 +55,9 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 /// Why there is no connection to an API server.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
+    /// This host has no certificate authorities, and the configuration names none.
+    #[error("there is no certificate authority to trust")]
+    NoAuthority,
     /// The host's resolver found no address for a name, or did not answer.
     #[error("cannot resolve `{host}`: {source}")]
     Unresolved {
@@ -113,6 +116,10 @@ pub enum DialError {
 impl Hint for DialError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
+            Self::NoAuthority => Some(
+                "install those of the distribution, the package `ca-certificates`; a service reads them when it starts"
+                    .into(),
+            ),
             Self::Unresolved { .. } => Some("check with `getent hosts NAME`".into()),
             Self::Proxy { hint, .. } => hint.map(Cow::Borrowed),
             Self::Plugin(error) => error.hint(),

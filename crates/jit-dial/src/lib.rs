@@ -47,7 +47,7 @@ use self::blocking::Blocking;
 pub use self::dial::{DialError, notice_silence};
 pub use self::exchange::{ExchangeError, Limits};
 pub use self::kubeconfig::KubeconfigError;
-pub use self::outbound::{NoAuthority, Outbound};
+pub use self::outbound::Outbound;
 pub use self::pinned::{Pinned, provider};
 pub use self::plugin::PluginError;
 use self::proxy::Environment;

@@ -3,11 +3,9 @@
 //! A name in its certificate and an authority that this host trusts are what proves who it is, and `HTTPS_PROXY` and
 //! `NO_PROXY` decide about a proxy, as for API servers. It must never speak without TLS to another host.
 
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
-use jit_host::hint::Hint;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -27,30 +25,19 @@ const RESOLVED_AT_ONCE: usize = 4;
 
 /// Whom we trust, and the proxy on the way.
 pub struct Outbound {
-    verifier: Arc<dyn ServerCertVerifier>,
+    /// Nothing if this host trusts nobody.
+    verifier: Option<Arc<dyn ServerCertVerifier>>,
     /// Who we are, if the server is told.
     certificate: Option<Arc<CertifiedKey>>,
     environment: Environment,
     resolver: Blocking,
 }
 
-/// No authority is installed, and the configuration names none.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no certificate authority to trust")]
-pub struct NoAuthority;
-
-impl Hint for NoAuthority {
-    fn hint(&self) -> Option<Cow<'static, str>> {
-        Some("install those of the distribution, the package `ca-certificates`".into())
-    }
-}
-
 impl Outbound {
-    /// Trusts the authorities of this host and those in `more`, and takes the proxy from the environment of the process.
-    ///
-    /// # Errors
-    /// [`NoAuthority`].
-    pub fn trusting_host(more: Vec<CertificateDer<'static>>) -> Result<Self, NoAuthority> {
+    /// Trusts the authorities of this host and those in `more`, and takes the proxy from the environment of the process. A
+    /// host without any is refused at the first connection, because there may never be one.
+    #[must_use]
+    pub fn trusting_host(more: Vec<CertificateDer<'static>>) -> Self {
         let host = rustls_native_certs::load_native_certs();
         for error in &host.errors {
             tracing::warn!(%error, "a certificate authority of this host cannot be read");
@@ -59,16 +46,16 @@ impl Outbound {
         // A host's list has a few that webpki does not parse; they are not used.
         roots.add_parsable_certificates(host.certs.into_iter().chain(more));
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-        Ok(Self::with(verifier.build().map_err(|_| NoAuthority)?, None))
+        Self::with(verifier.build().ok().map(|verifier| verifier as Arc<dyn ServerCertVerifier>), None)
     }
 
     /// Accepts what `verifier` accepts, and proves to it that we have the key of `certificate`.
     #[must_use]
     pub fn to_one(verifier: Arc<dyn ServerCertVerifier>, certificate: Arc<CertifiedKey>) -> Self {
-        Self::with(verifier, Some(certificate))
+        Self::with(Some(verifier), Some(certificate))
     }
 
-    fn with(verifier: Arc<dyn ServerCertVerifier>, certificate: Option<Arc<CertifiedKey>>) -> Self {
+    fn with(verifier: Option<Arc<dyn ServerCertVerifier>>, certificate: Option<Arc<CertifiedKey>>) -> Self {
         let (environment, resolver) = (Environment::of_process(), Blocking::new(RESOLVED_AT_ONCE));
         Self { verifier, certificate, environment, resolver }
     }
@@ -79,6 +66,7 @@ impl Outbound {
     /// # Errors
     /// [`DialError`]. Its text has the host, and no other part of a URL.
     pub async fn tls(&self, host: &str, port: u16) -> Result<Stream, DialError> {
+        let verifier = self.verifier.as_ref().ok_or(DialError::NoAuthority)?;
         let host = without_brackets(host);
         let peer = peer(host, port);
         let name = |of: &str| {
@@ -88,16 +76,10 @@ impl Outbound {
         let refused = |why| DialError::Proxy { proxy: "of HTTPS_PROXY".to_owned(), why, hint: None };
         let proxy = self.environment.proxy_for(host, port).map_err(refused)?;
         let proxy_name = proxy.as_ref().filter(|proxy| proxy.is_tls).map(|proxy| name(&proxy.host)).transpose()?;
-        let way = Way {
-            host,
-            port,
-            peer: peer.clone(),
-            proxy: proxy.as_ref(),
-            proxy_name: proxy_name.as_ref(),
-            verifier: &self.verifier,
-        };
+        let way =
+            Way { host, port, peer: peer.clone(), proxy: proxy.as_ref(), proxy_name: proxy_name.as_ref(), verifier };
         let carrier = dial::carrier(&way, &self.resolver).await?;
-        let config = dial::tls_config(&self.verifier, self.certificate.clone(), Protocol::Http1)?;
+        let config = dial::tls_config(verifier, self.certificate.clone(), Protocol::Http1)?;
         Ok(Stream(dial::handshake(carrier, config, name(host)?, &peer).await?))
     }
 
@@ -121,4 +103,18 @@ impl Outbound {
 
 fn peer(host: &str, port: u16) -> String {
     dial::target(host, port)
+}
+
+#[cfg(test)]
+mod tests {
+    use jit_host::hint::Hint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_trusts_nobody_is_told_before_anything_is_sent() {
+        let error = Outbound::with(None, None).tls("127.0.0.1", 1).await.err().unwrap();
+        assert!(matches!(error, DialError::NoAuthority), "{error}");
+        assert!(error.hint().unwrap().contains("ca-certificates"));
+    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
-use jit_dial::{ExchangeError, NoAuthority};
+use jit_dial::{DialError, ExchangeError};
 use jit_host::hint::Hint;
 use jit_host::secret::SecretError;
 
@@ -19,9 +19,6 @@ pub enum DirectoryError {
     /// The secret of our client is still being read.
     #[error("the file of the secret does not answer")]
     SecretSilent,
-    /// This host trusts nobody.
-    #[error(transparent)]
-    NoAuthority(#[from] NoAuthority),
     /// There is no answer.
     #[error(transparent)]
     Unanswered(#[from] ExchangeError),
@@ -66,7 +63,9 @@ impl DirectoryError {
     pub fn in_short(&self) -> String {
         let text = match self {
             Self::Secret(_) | Self::SecretSilent => "the secret for it cannot be read",
-            Self::NoAuthority(_) => "this host trusts no certificate authority",
+            Self::Unanswered(ExchangeError::Unreachable(DialError::NoAuthority)) => {
+                "this host trusts no certificate authority"
+            }
             Self::Slow | Self::Unanswered(ExchangeError::Slow { .. }) => "it does not answer in time",
             Self::Unanswered(ExchangeError::Unreachable(_)) => "it cannot be reached",
             Self::Unanswered(_) => "its answers break off, or never end",
@@ -86,7 +85,6 @@ impl DirectoryError {
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::NoAuthority(error) => error.hint(),
             Self::Unanswered(error) => error.hint(),
             Self::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, .. } => {
                 Some("check `clientId` and the secret".into())

@@ -132,7 +132,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             daemon: config.daemon.clone(),
             session: config.session,
             scopes: config.scopes.clone(),
-            tokens: Tokens::new(config.providers.clone()).map_err(|error| other(&error.in_full()))?,
+            tokens: Tokens::new(config.providers.clone()),
             sessions: Sessions::default(),
             turns: Semaphore::new(TURNS),
             refusals: parking_lot::Mutex::default(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Bytes;
-use jit_dial::{ExchangeError, Limits, NoAuthority, Outbound};
+use jit_dial::{ExchangeError, Limits, Outbound};
 use jit_host::hint::Hint;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
@@ -74,11 +74,9 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// Trusts the authorities of this host and those in `more`.
-    ///
-    /// # Errors
-    /// [`NoAuthority`].
-    pub fn new(more: Vec<CertificateDer<'static>>) -> Result<Self, NoAuthority> {
-        Ok(Self { outbound: Outbound::trusting_host(more)? })
+    #[must_use]
+    pub fn new(more: Vec<CertificateDer<'static>>) -> Self {
+        Self { outbound: Outbound::trusting_host(more) }
     }
 
     /// The present keys of the provider with this issuer.

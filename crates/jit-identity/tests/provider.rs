@@ -80,7 +80,7 @@ impl Provider {
              groups: {{claim: /groups, map: {{payments-oncall: oncall, payments-leads: leads}}}}\n{more}",
             self.issuer
         );
-        let fetcher = Fetcher::new(vec![self.certificate.clone()]).unwrap();
+        let fetcher = Fetcher::new(vec![self.certificate.clone()]);
         Source::new(serde_saphyr::from_str(&rule).unwrap(), Arc::new(fetcher))
     }
 }

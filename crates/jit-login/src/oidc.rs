@@ -97,7 +97,7 @@ impl Provider {
     /// Finds the endpoints of an issuer.
     pub(crate) async fn discover(issuer: &str) -> Result<Self, Failure> {
         let failed = |why: String| failed(issuer, &why);
-        let outbound = Outbound::trusting_host(Vec::new()).map_err(|error| failed(error.in_full().to_string()))?;
+        let outbound = Outbound::trusting_host(Vec::new());
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let (status, body) = exchange(&outbound, Method::GET, &url, None).await.map_err(failed)?;
         if status != StatusCode::OK {
@@ -258,7 +258,7 @@ async fn exchange(
         request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     }
     let request = request.body(body.unwrap_or_default().into()).map_err(|_| "one of its URLs is none".to_owned())?;
-    let answer = outbound.exchange(request, LIMITS).await.map_err(|error| error.in_full().to_string())?;
+    let answer = outbound.exchange(request, LIMITS).await.map_err(|error| error.on_one_line())?;
     Ok((answer.status(), answer.into_body()))
 }
 

@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use jit_dial::{DialError, NoAuthority, Outbound};
+use jit_dial::{DialError, Outbound};
 use jit_host::escape::escaped;
 use jit_host::hint::Hint;
 use rustls::pki_types::CertificateDer;
@@ -194,11 +194,9 @@ pub struct Http {
 
 impl Http {
     /// A client that trusts the authorities of this host and those in `more`.
-    ///
-    /// # Errors
-    /// [`NoAuthority`].
-    pub fn new(more: Vec<CertificateDer<'static>>, deadlines: Deadlines) -> Result<Self, NoAuthority> {
-        Ok(Self { outbound: Outbound::trusting_host(more)?, deadlines })
+    #[must_use]
+    pub fn new(more: Vec<CertificateDer<'static>>, deadlines: Deadlines) -> Self {
+        Self { outbound: Outbound::trusting_host(more), deadlines }
     }
 
     /// Sends one request. `Host`, `User-Agent` and the framing are added; everything else is the caller's.

@@ -275,8 +275,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let http =
-        Http::new(config.authorities, Deadlines::USUAL).map_err(|error| Failure::Other(error.in_full().to_string()))?;
+    let http = Http::new(config.authorities, Deadlines::USUAL);
     let around =
         Surroundings { socket: config.socket, state: config.state.clone(), http: Arc::new(http), clock: CLOCK };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(other)?;

@@ -113,7 +113,7 @@ impl Server {
             "name: corp\nissuer: {}\naudience: jit-login\ndisplayName: {{claim: /preferred_username}}",
             self.issuer
         );
-        let fetcher = Fetcher::new(vec![self.certificate.clone()]).unwrap();
+        let fetcher = Fetcher::new(vec![self.certificate.clone()]);
         Source::new(serde_saphyr::from_str(&rule).unwrap(), Arc::new(fetcher))
     }
 
@@ -219,7 +219,7 @@ async fn known_keys_are_used_for_a_day_while_the_provider_is_down() {
 async fn a_document_that_lies_or_never_ends_is_refused() {
     let server = Server::start().await;
     let signer = Signer::new();
-    let fetcher = Fetcher::new(vec![server.certificate.clone()]).unwrap();
+    let fetcher = Fetcher::new(vec![server.certificate.clone()]);
     let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {}/x\r\nContent-Length: 0\r\n\r\n", server.issuer);
     let discovery = |changes: &Value| Reply::Document(with(server.discovery(), changes));
     let huge = "HTTP/1.1 200 OK\r\nContent-Length: 52428800\r\n\r\n".to_owned() + &" ".repeat(300_000);
@@ -251,6 +251,6 @@ async fn a_document_that_lies_or_never_ends_is_refused() {
     }
     server.publish(&signer, "");
     assert!(fetcher.keys(&server.issuer).await.is_ok());
-    let stranger = Fetcher::new(vec![Server::start().await.certificate]).unwrap();
+    let stranger = Fetcher::new(vec![Server::start().await.certificate]);
     assert!(matches!(stranger.keys(&server.issuer).await, Err(FetchError::Unanswered(ExchangeError::Unreachable(_)))));
 }

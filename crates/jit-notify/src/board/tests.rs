@@ -345,7 +345,7 @@ async fn a_directory_knows_where_people_are_reached() {
     let mut shown = Shown::default();
     shown.messages.insert(Subject::Request, posted(&wanted(&json!({}))));
     assert!(matches!(board.due(true, &denied, &shown, now()), Due::Now(_)));
-    let http = Http::new(Vec::new(), crate::http::Deadlines::USUAL).unwrap();
+    let http = Http::new(Vec::new(), crate::http::Deadlines::USUAL);
     let failed = board.show(&http, false, &denied, None, now()).await;
     let Some((Outcome::Later { why, .. }, _)) = failed else { panic!("{failed:?}") };
     assert!(why.contains("`/bin/sh` failed with exit code 3"), "{why}");

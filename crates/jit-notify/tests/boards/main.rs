@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 /// A client that trusts one authority of this test.
 fn http() -> Http {
     let authority = rcgen::generate_simple_self_signed(["test.example".to_owned()]).unwrap();
-    Http::new(vec![authority.cert.der().clone()], Deadlines::USUAL).unwrap()
+    Http::new(vec![authority.cert.der().clone()], Deadlines::USUAL)
 }
 
 fn board(service: Service) -> Board {
