@@ -25,7 +25,8 @@
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists prove what
 //! the map promises. `files`, `configuration`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every
 //! program on a bastion can use. `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
-//! `crates/jit-serving` makes the certificates with which the gateway and the front end serve. `crates/jit-sessions`
+//! `crates/jit-service` writes the log of every program that systemd runs, and takes its socket. `crates/jit-serving` makes
+//! the certificates with which the gateway and the front end serve. `crates/jit-sessions`
 //! ([`sessions`]) reads and verifies what the gateway kept of requests and sessions, and plays recordings: the daemon reads
 //! for people, and its client plays. `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which

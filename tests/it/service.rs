@@ -19,6 +19,7 @@ use jitd::grant::{Author, Event};
 use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, Key, Options, ROOT, SURVIVES_A_FULL_DISK, path, repository, text};
+use crate::gateway::Front;
 use crate::plane::{Plane, root, scratch, until};
 
 fn prepared() -> Bastion<'static> {
@@ -527,22 +528,43 @@ until [ -S /run/systemd/journal/stdout ]; do :; done
 exec systemd-cat sh -c 'JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec "$0" "$@"' "$0" "$@"
 "#;
 
+/// `program` of the tests', with a journal of its own as its stderr.
+fn with_a_journal(program: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", JOURNALD]).arg(root().join("bin").join(program));
+    command
+}
+
+/// What the journal of the program with this pid has.
+fn journal(pid: u32, filter: &str) -> Vec<Value> {
+    let mut journalctl = Command::new("nsenter");
+    journalctl.args(["--mount", "--target", &pid.to_string(), "journalctl"]);
+    journalctl.args(["--directory=/run/log/journal", "--output=json", "--no-pager", filter]);
+    let told = journalctl.output().unwrap();
+    text(&told.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The other programs log the same way, so that what one of them says about a grant is found with what jitd says.
+#[test]
+fn the_journal_finds_a_grant_in_the_gateways_log() {
+    let mut front = Front::start();
+    front.kill();
+    front.serve_as(with_a_journal("jit-gateway"));
+    let id = front.live("view");
+    front.says(ALICE, &["end", &id]);
+    let line = until("its line is in the journal", || journal(front.pid(), &format!("JITD_GRANT={id}")).pop());
+    assert_eq!((&line["SYSLOG_IDENTIFIER"], &line["PRIORITY"]), (&json!("jit-gateway"), &json!("6")), "{line}");
+    assert!(line["MESSAGE"].as_str().unwrap().starts_with(&format!("cut grant={id}")), "{line}");
+}
+
 /// Each line has its fields, so that everything about a grant is found by it, and reads as a line does.
 #[test]
 fn the_journal_finds_a_grant_by_its_fields() {
     let mut bastion = prepared();
-    let mut program = Command::new("unshare");
-    program.args(["--mount", "--propagation", "private", "sh", "-c", JOURNALD]).arg(root().join("bin/jitd"));
-    bastion.serve_as(program);
+    bastion.serve_as(with_a_journal("jitd"));
     let access = bastion.live(&bastion.ask("5m"));
     let id = access.grant["id"].as_str().unwrap().to_owned();
-    let found = |filter: &str| -> Vec<Value> {
-        let mut journalctl = Command::new("nsenter");
-        journalctl.args(["--mount", "--target", &bastion.pid().to_string(), "journalctl"]);
-        journalctl.args(["--directory=/run/log/journal", "--output=json", "--no-pager", filter]);
-        let told = journalctl.output().unwrap();
-        text(&told.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
+    let found = |filter: &str| journal(bastion.pid(), filter);
     let lines = until("its lines are in the journal", || {
         let lines = found(&format!("JITD_GRANT={id}"));
         (lines.len() >= 2).then_some(lines)

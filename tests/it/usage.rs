@@ -1,6 +1,7 @@
 //! Messages for wrong command lines, and the examples in every help: they parse, and do what they say.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::bastion::{ALICE, BOB, Bastion, Options, said, text};
@@ -342,9 +343,45 @@ fn the_gateway_and_the_front_end_are_checked_before_they_start() {
         check("jit-frontend", &frontend),
         (Some(0), "FOLDER/config.yaml: ok, for https://login.example.com\n".to_owned())
     );
+    let invited =
+        Command::new(root().join("bin/jit-frontend")).arg("--config").arg(&path).arg("invite").output().unwrap();
+    let said = text(&invited.stderr);
+    assert!(invited.status.code() == Some(1) && said.contains("error: there is no serving root yet"), "{said}");
+    assert!(said.contains("hint: the first start of the front end makes it"), "{said}");
     let (code, said) = check("jit-frontend", &format!("{frontend}certificate: {{chain: chain.pem, key: key.pem}}\n"));
     assert!(code == Some(2) && said.contains("FOLDER/chain.pem"), "{said}");
     assert!(!folder.join("state").exists(), "a check makes nothing");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// What root can read says nothing about the service: a check that root starts goes on as the account of the unit.
+#[test]
+fn a_check_reads_with_the_rights_of_the_service() {
+    let folder = std::env::temp_dir().join(format!("jit-usage-account-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let (uid, kubeconfig) = (7301, folder.join("prod.kubeconfig"));
+    std::fs::write(folder.join("passwd"), format!("root:x:0:0::/:/bin/sh\njit-gateway:x:{uid}:{uid}::/:/bin/false\n"))
+        .unwrap();
+    std::fs::write(
+        folder.join("config.yaml"),
+        "server: https://127.0.0.1:6444\nclusters: [{name: prod, kubeconfig: prod.kubeconfig}]\n",
+    )
+    .unwrap();
+    std::fs::copy(Plane::shared().token_kubeconfig("jit-gateway"), &kubeconfig).unwrap();
+    std::fs::set_permissions(&kubeconfig, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let check = || {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-euc", "mount --bind \"$0/passwd\" /etc/passwd; exec \"$@\""]).arg(&folder);
+        let gateway = root().join("bin/jit-gateway");
+        let done = command.arg(gateway).arg("--config").arg(folder.join("config.yaml")).arg("check").output().unwrap();
+        (done.status.code(), text(&done.stdout) + &text(&done.stderr))
+    };
+    let (code, said) = check();
+    assert!(code == Some(2) && said.starts_with("error: as account `jit-gateway`: cluster `prod`: "), "{said}");
+    assert!(said.contains("prod.kubeconfig") && said.contains("Permission denied"), "{said}");
+    std::os::unix::fs::chown(&kubeconfig, Some(uid), None).unwrap();
+    let (code, said) = check();
+    assert!(code == Some(0) && said.ends_with("config.yaml: ok, for prod\n"), "{said}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

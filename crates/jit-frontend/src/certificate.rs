@@ -8,6 +8,7 @@
 //! certificate is signed by a certificate with this fingerprint. What cannot be read while it runs leaves the previous
 //! certificate in use, and the log says so.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::digest::sha256_hex;
 use jit_dial::provider;
+use jit_host::hint::Hint;
 use jit_serving::{Authority, ROOT, Serving, ServingError};
 use parking_lot::RwLock;
 use rustls::pki_types::pem::PemObject;
@@ -45,6 +47,9 @@ pub enum CertificateError {
         /// Why.
         error: std::io::Error,
     },
+    /// The root of our own is made at the first start.
+    #[error("there is no serving root yet, `{}`", .0.display())]
+    NotMade(PathBuf),
     /// The files do not have a certificate and its key.
     #[error("`{}`: {why}", path.display())]
     Unusable {
@@ -53,6 +58,18 @@ pub enum CertificateError {
         /// Why.
         why: String,
     },
+}
+
+impl Hint for CertificateError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NotMade(_) => {
+                Some("the first start of the front end makes it: `systemctl start jit-frontend`".into())
+            }
+            Self::Root(error) => error.hint(),
+            Self::File { .. } | Self::Unusable { .. } => None,
+        }
+    }
 }
 
 /// What the front end proves itself with.
@@ -96,12 +113,15 @@ impl Certificate {
     /// SHA-256 of the last certificate of the chain, hex: what people are invited with.
     ///
     /// # Errors
-    /// [`CertificateError`]; also if the front end has not been started yet, which makes the root.
+    /// [`CertificateError`].
     pub fn fingerprint(config: &Config) -> Result<String, CertificateError> {
         let path = match &config.certificate {
             Some(files) => files.chain.clone(),
             None => config.state.join(ROOT),
         };
+        if config.certificate.is_none() && !path.exists() {
+            return Err(CertificateError::NotMade(path));
+        }
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&path)?).collect();
         let unusable = |why: String| CertificateError::Unusable { path: path.clone(), why };
         let certificates = certificates.map_err(|error| unusable(error.to_string()))?;

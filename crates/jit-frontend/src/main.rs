@@ -2,7 +2,6 @@
 
 mod manual;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,10 +16,7 @@ use jit_frontend::places::Places;
 use jit_frontend::routes::Routes;
 use jit_frontend::sessions::Sessions;
 use jit_frontend::tokens::Tokens;
-use jit_host::hint::Hint;
-use libsystemd::daemon::{NotifyState, notify};
-use listenfd::ListenFd;
-use tokio::net::TcpListener;
+use jit_service::{Failure, account, ended, print, socket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
@@ -52,54 +48,34 @@ enum Verb {
     },
 }
 
-/// Why the program ends, and with which exit code.
-enum Failure {
-    /// The configuration cannot be used.
-    Configuration(String),
-    /// Everything else.
-    Other(String),
-}
-
 /// The clock of the host; everything below `main` gets it, or a moment, from here.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
+
+/// The account of the unit.
+const ACCOUNT: &str = "jit-frontend";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Serve => serve(&arguments.config),
-        Verb::Check => check(&arguments.config),
+        Verb::Check => account::working_as(ACCOUNT, || check(&arguments.config)),
         Verb::Invite => invite(&arguments.config),
         Verb::Man { markdown } => {
             let page = manual::page();
             print(&if markdown { page.markdown() } else { page.render() })
         }
     };
-    let (why, code) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Other(why)) => (why, 1),
-        Err(Failure::Configuration(why)) => (why, 2),
-    };
-    // Whoever started it may have closed its stderr.
-    let _ = writeln!(std::io::stderr(), "error: {why}");
-    ExitCode::from(code)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(format!("stdout: {error}")))
-}
-
-fn other(error: &dyn std::fmt::Display) -> Failure {
-    Failure::Other(error.to_string())
+    ended(done, false)
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    Config::read(path).map_err(|error| Failure::Configuration(error.in_full().to_string()))
+    Config::read(path).map_err(|error| Failure::of_configuration(&error))
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
-    Certificate::check(&config, CLOCK()).map_err(|error| Failure::Configuration(error.to_string()))?;
+    Certificate::check(&config, CLOCK()).map_err(|error| Failure::of_configuration(&error))?;
     let providers: Vec<&str> = config.providers.iter().map(jit_identity::Provider::issuer).collect();
     print(&format!("{}: ok, for {}\n", path.display(), providers.join(", ")))
 }
@@ -107,26 +83,19 @@ fn check(path: &Path) -> Result<(), Failure> {
 /// Prints what cannot be found out by connecting: which certificate is the right one.
 fn invite(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
-    let fingerprint = Certificate::fingerprint(&config).map_err(|error| other(&error))?;
+    let fingerprint = Certificate::fingerprint(&config)?;
     print(&format!("jit-login login {} --root sha256:{fingerprint}\n", config.server))
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("JIT_FRONTEND_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
+    jit_service::log::start("jit-frontend");
     let config = read(path)?;
-    let certificate = Certificate::prepare(&config, CLOCK).map_err(|error| other(&error))?;
-    // Before there are threads: it removes environment variables.
-    let handed = ListenFd::from_env().take_tcp_listener(0).map_err(|error| other(&error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| other(&error))?;
+    let certificate = Certificate::prepare(&config, CLOCK)?;
+    let handed = socket::handed_over()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut stop = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
-        let socket = socket(handed, &config).await?;
+        let mut stop = signal(SignalKind::terminate())?;
+        let socket = socket::listening(handed, config.listen).await?;
         let routes = Arc::new(Routes {
             server: config.server.clone(),
             daemon: config.daemon.clone(),
@@ -140,10 +109,9 @@ fn serve(path: &Path) -> Result<(), Failure> {
         });
         let places = Places::new(CONNECTIONS, CONNECTIONS_OF_ONE);
         let resolver = Arc::clone(&certificate);
-        let listener = Listener::new(routes, resolver, places).map_err(|error| other(&error))?;
+        let listener = Listener::new(routes, resolver, places).map_err(|error| Failure::other(error.to_string()))?;
         tracing::info!(server = config.server, "ready");
-        // Without systemd nobody listens.
-        let _ = notify(false, &[NotifyState::Ready]);
+        jit_service::ready();
         tokio::select! {
             () = Arc::new(listener).serve(socket) => {}
             () = certificate.follow() => {}
@@ -152,18 +120,4 @@ fn serve(path: &Path) -> Result<(), Failure> {
         tracing::info!("stopping");
         Ok(())
     })
-}
-
-/// The socket that systemd handed over, or one at `listen`.
-async fn socket(handed: Option<std::net::TcpListener>, config: &Config) -> Result<TcpListener, Failure> {
-    let cannot = |error: std::io::Error| Failure::Other(format!("cannot use the socket from systemd: {error}"));
-    if let Some(handed) = handed {
-        handed.set_nonblocking(true).map_err(cannot)?;
-        return TcpListener::from_std(handed).map_err(cannot);
-    }
-    let Some(address) = config.listen else {
-        let why = "systemd handed over no socket, and the configuration has no `listen`";
-        return Err(Failure::Configuration(why.to_owned()));
-    };
-    TcpListener::bind(address).await.map_err(|error| Failure::Other(format!("cannot listen at {address}: {error}")))
 }

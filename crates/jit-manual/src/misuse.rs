@@ -4,13 +4,13 @@
 
 use std::ffi::OsString;
 
-/// Whether a command line asks for JSON: `-o json`, `--output json` or `--json`, before any `--`. The words need not parse.
+/// Whether a command line asks for JSON: `-o json` or `--output json`, before any `--`. The words need not parse.
 #[must_use]
 pub fn wants_json(words: &[OsString]) -> bool {
     let mut words = words.iter().skip(1).map(|word| word.to_str().unwrap_or_default()).take_while(|word| *word != "--");
     while let Some(word) = words.next() {
         match word {
-            "-ojson" | "-o=json" | "--output=json" | "--json" => return true,
+            "-ojson" | "-o=json" | "--output=json" => return true,
             "-o" | "--output" if words.next() == Some("json") => return true,
             _ => {}
         }
@@ -52,7 +52,6 @@ mod tests {
             ("x ls -ojson", true),
             ("x ls --output json --all", true),
             ("x ls --output=json", true),
-            ("x status --json", true),
             ("x ls -o yaml", false),
             ("x ls json", false),
             ("x run -- kubectl get pods -o json", false),

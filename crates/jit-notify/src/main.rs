@@ -2,18 +2,15 @@
 
 mod manual;
 
-use std::io::{Error, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::request::seconds;
-use jit_host::configuration::ConfigError;
 use jit_host::files::{self, Existing};
-use jit_host::hint::Hint;
 use jit_manual::Misuse;
 use jit_notify::boards::BoardWorker;
 use jit_notify::channel::Kind;
@@ -25,8 +22,7 @@ use jit_notify::http::{Deadlines, Http};
 use jit_notify::present::Subject;
 use jit_notify::progress::Progress;
 use jit_notify::status::{Status, metrics};
-use jit_wire::FailureView;
-use libsystemd::daemon::{NotifyState, notify};
+use jit_service::{Failure, account, ended, print};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -58,9 +54,9 @@ enum Verb {
     Test(Which),
     /// Say how far each channel is, what waits, and what its receiver refused
     Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        /// The format
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     /// Send everything again that happened since a time
     Replay {
@@ -81,6 +77,12 @@ enum Verb {
     },
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Which {
@@ -91,34 +93,12 @@ struct Which {
     all: bool,
 }
 
-/// Why the program ends, and with which exit code.
-enum Failure {
-    /// The command line or the configuration cannot be used.
-    Configuration {
-        /// What is wrong with it.
-        why: String,
-        /// What to do about it, or nothing.
-        hint: String,
-    },
-    /// Everything else.
-    Other(String),
-}
-
-impl Failure {
-    fn usage(why: String) -> Self {
-        Self::Configuration { why, hint: String::new() }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Configuration { why: error.to_string(), hint: error.hint().unwrap_or_default().into_owned() }
-    }
-}
-
 /// The clock of the host; everything below `main` gets it, or a moment, from here.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
+
+/// The account of the unit.
+const ACCOUNT: &str = "jit-notify";
 
 /// How many orders of administrators may wait for a channel.
 const ORDERS: usize = 4;
@@ -131,23 +111,15 @@ const KEPT_WITHIN: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let as_json = jit_manual::wants_json(&std::env::args_os().collect::<Vec<_>>());
-    let (view, code) = match Arguments::try_parse() {
-        Ok(arguments) => match run(arguments) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(Failure::Other(why)) => (FailureView::own("failed", why, ""), 1),
-            Err(Failure::Configuration { why, hint }) => (FailureView::own("usage", why, hint), 2),
-        },
+    let done = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
         Err(error) if as_json && error.use_stderr() => {
             let Misuse { what, hint } = Misuse::from(&error);
-            (FailureView::own("usage", what, hint), 2)
+            Err(Failure::configuration(what).with_hint(hint))
         }
         Err(error) => error.exit(),
     };
-    let hint = if view.hint.is_empty() { String::new() } else { format!("\nhint: {}", view.hint) };
-    let said = if as_json { view.to_string() } else { format!("error: {}{hint}", view.detail) };
-    // Whoever started it may have closed its stderr.
-    let _ = writeln!(std::io::stderr(), "{said}");
-    ExitCode::from(code)
+    ended(done, as_json)
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -157,36 +129,40 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             print(&if markdown { page.markdown() } else { page.render() })
         }
         Verb::Serve => serve(read(&arguments.config)?),
-        Verb::Check => {
-            let config = read(&arguments.config)?;
-            let channels: Vec<&str> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
-            print(&format!("{}: ok, for {}\n", arguments.config.display(), channels.join(", ")))
-        }
+        Verb::Check => account::working_as(ACCOUNT, || check(&arguments.config)),
         Verb::Preview { channel } => print(&preview(&arguments.config, channel.as_deref())?),
         Verb::Test(which) => test(&state(&arguments.config)?, which.channel),
-        Verb::Status { json: true } => {
+        Verb::Status { output: Output::Json } => {
             let channels = statuses(&state(&arguments.config)?)?;
             print(&format!(
                 "{}\n",
-                serde_json::to_string(&channels).map_err(|error| Failure::Other(error.to_string()))?
+                serde_json::to_string(&channels).map_err(|error| Failure::other(error.to_string()))?
             ))
         }
-        Verb::Status { json: false } => {
+        Verb::Status { output: Output::Text } => {
             let lines: Vec<String> =
                 statuses(&state(&arguments.config)?)?.iter().map(|status| status.describe(CLOCK()) + "\n").collect();
             print(&lines.concat())
         }
         Verb::Replay { channel, since } => {
             let since = moment(&since, CLOCK()).ok_or_else(|| {
-                Failure::usage(format!("`{since}` is no time such as 2026-11-29T21:00:00Z, and no duration such as 2h"))
+                Failure::configuration(format!(
+                    "`{since}` is no time such as 2026-11-29T21:00:00Z, and no duration such as 2h"
+                ))
             })?;
             match ask(&state(&arguments.config)?, &Question::Replay { channel: channel.clone(), since })? {
-                Reply::Failed { why } => Err(Failure::Other(why)),
+                Reply::Failed { why } => Err(Failure::other(why)),
                 _ => print(&format!("{channel}: sends again what happened since {since}\n")),
             }
         }
         Verb::Metrics => print(&metrics(&statuses(&state(&arguments.config)?)?, CLOCK())),
     }
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let config = read(path)?;
+    let channels: Vec<&str> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
+    print(&format!("{}: ok, for {}\n", path.display(), channels.join(", ")))
 }
 
 /// A time as it is written, or so long before now.
@@ -199,18 +175,20 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// What boards say: every one, or the one of this name.
 fn preview(path: &Path, channel: Option<&str>) -> Result<String, Failure> {
-    let wordings = Config::wording_of(path).map_err(Failure::from)?;
+    let wordings = Config::wording_of(path).map_err(|error| Failure::of_configuration(&error))?;
     let boards: Vec<&str> = wordings.iter().map(|wording| wording.channel.as_str()).collect();
     if let Some(channel) = channel.filter(|channel| !boards.contains(channel)) {
         let channel = channel.escape_debug();
         let known = if boards.is_empty() { "none".to_owned() } else { boards.join(", ") };
-        return Err(Failure::usage(format!("there is no board `{channel}` in the configuration, only {known}")));
+        return Err(Failure::configuration(format!(
+            "there is no board `{channel}` in the configuration, only {known}"
+        )));
     }
     let mut text = String::new();
     for wording in wordings.iter().filter(|wording| channel.is_none_or(|channel| channel == wording.channel)) {
         for subject in Subject::ALL {
             let card = jit_notify::preview::preview(wording, subject, CLOCK());
-            let card = card.map_err(|error| Failure::Other(error.to_string()))?;
+            let card = card.map_err(|error| Failure::other(error.to_string()))?;
             let said = card.map_or_else(String::new, |card| card.plain());
             text.push_str(&format!("# {}: {}\n{said}\n\n", wording.channel, subject.as_str()));
         }
@@ -233,59 +211,44 @@ fn test(state: &Path, channel: Option<String>) -> Result<(), Failure> {
             _ => print(&format!("{channel}: the receiver took it\n"))?,
         }
     }
-    if failed > 0 { Err(Failure::Other(format!("{failed} of the channels did not deliver"))) } else { Ok(()) }
+    if failed > 0 { Err(Failure::other(format!("{failed} of the channels did not deliver"))) } else { Ok(()) }
 }
 
 fn statuses(state: &Path) -> Result<Vec<Status>, Failure> {
     match ask(state, &Question::Status)? {
         Reply::Status { channels } => Ok(channels),
-        Reply::Done => Err(Failure::Other("jit-notify gave another answer".to_owned())),
-        Reply::Failed { why } => Err(Failure::Other(why)),
+        Reply::Done => Err(Failure::other("jit-notify gave another answer".to_owned())),
+        Reply::Failed { why } => Err(Failure::other(why)),
     }
 }
 
 fn ask(state: &Path, question: &Question) -> Result<Reply, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)?;
-    runtime.block_on(control::ask(state, question)).map_err(other)
-}
-
-fn other(error: Error) -> Failure {
-    Failure::Other(error.to_string())
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(format!("stdout: {error}")))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(control::ask(state, question))?)
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    Config::read(path, credentials.as_deref()).map_err(Failure::from)
+    Config::read(path, credentials.as_deref()).map_err(|error| Failure::of_configuration(&error))
 }
 
 /// The folder of the states. The secrets are not read for it: only the running program gets them.
 fn state(path: &Path) -> Result<PathBuf, Failure> {
-    Config::state_of(path).map_err(Failure::from)
+    Config::state_of(path).map_err(|error| Failure::of_configuration(&error))
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("JIT_NOTIFY_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
-    let http = Http::new(config.authorities, Deadlines::USUAL);
-    let around =
-        Surroundings { socket: config.socket, state: config.state.clone(), http: Arc::new(http), clock: CLOCK };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(other)?;
+    jit_service::log::start("jit-notify");
+    let http = Arc::new(Http::new(config.authorities, Deadlines::USUAL));
+    let around = Surroundings { socket: config.socket, state: config.state.clone(), http, clock: CLOCK };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let mut stop = signal(SignalKind::terminate()).map_err(other)?;
-        let listener = control::open(&config.state).await.map_err(other)?;
+        let mut stop = signal(SignalKind::terminate())?;
+        let listener = control::open(&config.state).await?;
         let (mut channels, mut working) = (Channels::default(), JoinSet::new());
         for channel in config.channels {
             let progress =
-                Progress::load(&config.state, &channel.name).map_err(|error| Failure::Other(error.to_string()))?;
+                Progress::load(&config.state, &channel.name).map_err(|error| Failure::other(error.to_string()))?;
             let (orders, given) = mpsc::channel(ORDERS);
             match channel.kind {
                 Kind::Feed(feed) => {
@@ -304,8 +267,7 @@ fn serve(config: Config) -> Result<(), Failure> {
             }
         }
         tracing::info!(channels = working.len(), "ready");
-        // Without systemd nobody listens.
-        let _ = notify(false, &[NotifyState::Ready]);
+        jit_service::ready();
         let channels = Arc::new(channels);
         let measuring = std::env::var_os("RUNTIME_DIRECTORY").map(|folder| {
             let channels = Arc::clone(&channels);

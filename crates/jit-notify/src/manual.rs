@@ -18,7 +18,7 @@ pub(crate) fn page() -> Page {
         "`jit-notify` check [--config FILE]",
         "`jit-notify` preview [CHANNEL] [--config FILE]",
         "`jit-notify` test CHANNEL|--all",
-        "`jit-notify` status [--json]",
+        "`jit-notify` status [-o json]",
         "`jit-notify` replay CHANNEL --since TIME",
         "`jit-notify` metrics",
     ];

@@ -1,4 +1,4 @@
-//! The schema in `docs/schemas` of what `jit-notify status --json` prints.
+//! The schema in `docs/schemas` of what `jit-notify status -o json` prints.
 
 #[path = "../../../tests/support/shapes.rs"]
 mod shapes;

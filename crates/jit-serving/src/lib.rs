@@ -4,6 +4,7 @@
 //! Clients know the root, so it stays. Certificates below it live only in memory. The daemon's authorities have nothing to
 //! do with it: they sign for clients only. `jit-gateway` and `jit-frontend` serve with it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use jit_host::files::{self, Existing, FileError};
+use jit_host::hint::Hint;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -57,11 +59,22 @@ pub enum ServingError {
         error: std::io::Error,
     },
     /// The root cannot be used.
-    #[error("the serving certificate cannot be made: {0}; remove the root and its key to make a new one")]
+    #[error("the serving certificate cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
     /// The root is not a certificate.
     #[error("`{0}` is not a certificate in PEM")]
     Root(String),
+}
+
+impl Hint for ServingError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Certificate(_) => {
+                Some("remove the root and its key to make a new one, which clients have to be given again".into())
+            }
+            Self::Written(_) | Self::File { .. } | Self::Root(_) => None,
+        }
+    }
 }
 
 impl Authority {

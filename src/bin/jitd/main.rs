@@ -15,7 +15,6 @@ mod authority;
 mod check;
 mod doctor;
 mod init;
-mod journal;
 mod manual;
 mod operate;
 mod policy;

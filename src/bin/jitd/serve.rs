@@ -2,7 +2,6 @@
 //!
 //! The daemon itself is in the library ([`jitd::daemon`]). Nothing is decided here. `main.rs` calls it.
 
-use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +11,6 @@ use nix::unistd::{AccessFlags, Uid, access};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
@@ -25,15 +22,13 @@ use jitd::grant::policy::Loaded;
 use jitd::hint::Hint;
 use jitd::people::host;
 use jitd::service::{self, Handed, Sockets, StopRequests};
-use libsystemd::logging::connected_to_journal;
 
-use crate::journal::Journal;
 use crate::watchdog::Watchdog;
 use crate::{CLOCK, Failure, read, runtime};
 
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     service::keep_memory_private()?;
-    log();
+    jit_service::log::start("jitd");
     service::can_tell_callers_apart()?;
     if service::callers_are_hidden() {
         tracing::error!(
@@ -48,21 +43,6 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
         let (reload_requests, stop_requests) = (service::reload_requests()?, StopRequests::new()?);
         run(config, read(config)?, sockets, reload_requests, stop_requests).await
     })
-}
-
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into());
-    if connected_to_journal() {
-        tracing_subscriber::registry().with(filter).with(Journal).init();
-        return;
-    }
-    // `log_internal_errors` uses `eprintln!`, which panics if the reader has closed the pipe.
-    tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 async fn run(

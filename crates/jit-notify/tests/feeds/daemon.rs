@@ -122,7 +122,7 @@ impl Site {
 
     /// How the channels are; none while it does not answer.
     pub(crate) fn statuses(&self) -> Vec<Value> {
-        let said = self.command(&["status", "--json"]).output().unwrap();
+        let said = self.command(&["status", "-o", "json"]).output().unwrap();
         serde_json::from_slice(&said.stdout).unwrap_or_default()
     }
 

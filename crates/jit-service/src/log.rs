@@ -1,23 +1,45 @@
-//! The log for the journal: a line for people, and each of its fields separately, so that `journalctl JITD_GRANT=…` finds
-//! everything about a grant. `serve.rs` uses it if stderr is the journal.
+//! The log of a service. In the journal each event is a line for people, and each of its fields separately, so that
+//! `journalctl JITD_GRANT=…` finds everything about a grant, whichever program wrote it. Anywhere else it is a line on stderr.
 
 use std::fmt::{Debug, Write};
+use std::io::{IsTerminal, stderr};
 
-use libsystemd::logging::{Priority, journal_send};
+use libsystemd::logging::{Priority, connected_to_journal, journal_send};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Starts the log of `program`, once. The variable `PROGRAM_LOG` says how much it logs, such as `info` or `jitd=debug`; the
+/// default is `info`.
+pub fn start(program: &'static str) {
+    let variable = program.to_ascii_uppercase().replace('-', "_") + "_LOG";
+    let filter = EnvFilter::try_from_env(variable).unwrap_or_else(|_| "info".into());
+    if connected_to_journal() {
+        tracing_subscriber::registry().with(filter).with(Journal { program }).init();
+        return;
+    }
+    // `log_internal_errors` uses `eprintln!`, which panics if the reader has closed the pipe.
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
+}
 
 /// Sends each event to the journal, with its fields as `JITD_NAME=`.
-pub(crate) struct Journal;
+struct Journal {
+    program: &'static str,
+}
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);
         let message = line.message + &line.rest;
-        let fixed = [("SYSLOG_IDENTIFIER", "jitd"), ("JITD_TARGET", event.metadata().target())];
+        let fixed = [("SYSLOG_IDENTIFIER", self.program), ("JITD_TARGET", event.metadata().target())];
         let fields = line.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // A failure cannot be reported anywhere else.
         let _ = journal_send(priority(*event.metadata().level()), &message, fixed.into_iter().chain(fields));
