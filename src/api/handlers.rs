@@ -74,6 +74,7 @@ pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
             directory: identity
                 .and_then(|(issuer, subject)| call.api.broker.people().directory_answered(issuer, subject)),
             host: call.api.host.clone(),
+            administers: call.caller.person().is_in_any(&call.api.broker.ledger().overseers().admins),
             draining: draining(&call.api.broker),
         })
         .into_response())
@@ -177,18 +178,21 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
         since: Option<Timestamp>,
         until: Option<Timestamp>,
         at: Option<Timestamp>,
+        #[serde(rename = "breakGlass", default)]
+        break_glass: bool,
     }
     fn usual() -> NonZeroUsize {
         const { NonZeroUsize::new(200).unwrap() }
     }
     async move {
-        let Query { all, limit, from, person, cluster, namespace, role, since, until, at: live_at } = call.query()?;
+        let Query { all, limit, from, person, cluster, namespace, role, since, until, at: live_at, break_glass } =
+            call.query()?;
         if live_at.is_some_and(|at| at > call.api.broker.ledger().now()) {
             return Err(ApiError::malformed(
                 "`at` is in the future; it is unknown which grants will be live then".to_owned(),
             ));
         }
-        let filter = Filter { person, cluster, namespace, role, since, until, live_at };
+        let filter = Filter { person, cluster, namespace, role, since, until, live_at, break_glass };
         let after = from.map(|from| from.parse::<Place>()).transpose();
         let after = after.map_err(|error| ApiError::malformed(format!("`from`: {error}")))?;
         let ledger = call.api.broker.ledger();
@@ -248,7 +252,12 @@ pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
 
 pub(super) fn show(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
-        let view = view(&call.api, &grant);
+        let mut view = view(&call.api, &grant);
+        for came_in in &mut view.came_in_as {
+            if let (Some(issuer), Some(subject)) = (&came_in.issuer, &came_in.subject) {
+                came_in.directory = call.api.broker.people().directory_answered(issuer, subject);
+            }
+        }
         let view = match call.api.broker.shown_of(&grant).await? {
             Some((shown, digest)) => view.with(shown, &digest),
             None => view,
@@ -323,7 +332,7 @@ pub(super) fn all_events(call: Call<Auditor>) -> BoxFuture<'static, Answer> {
     }
     async move {
         let Query { before, limit, person, cluster, namespace, role, since, until } = call.query()?;
-        let filter = Filter { person, cluster, namespace, role, since, until, live_at: None };
+        let filter = Filter { person, cluster, namespace, role, since, until, ..Filter::default() };
         let (lines, next) = call.api.broker.ledger().lines_before(&filter, before, limit.get().min(1000)).await?;
         Ok(Json(EventPage { events: parsed(&lines)?, next }).into_response())
     }

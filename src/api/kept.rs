@@ -63,7 +63,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
                 (grants, Selected::Named(beginning.to_ascii_lowercase()))
             }
             None => {
-                let filter = Filter { person, cluster, namespace, role, since, until, live_at: None };
+                let filter = Filter { person, cluster, namespace, role, since, until, ..Filter::default() };
                 let after = from.map(|from| from.parse::<Place>()).transpose();
                 let after = after.map_err(|error| ApiError::malformed(format!("`from`: {error}")))?;
                 let limit = limit.unwrap_or(USUAL).get().min(MOST);

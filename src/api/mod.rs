@@ -261,7 +261,19 @@ fn routes() -> Vec<Route> {
             )
         },
         Route {
-            query: &["all", "limit", "from", "person", "cluster", "namespace", "role", "since", "until", "at"],
+            query: &[
+                "all",
+                "limit",
+                "from",
+                "person",
+                "cluster",
+                "namespace",
+                "role",
+                "since",
+                "until",
+                "at",
+                "breakGlass",
+            ],
             out_of_trail: true,
             ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")
         },

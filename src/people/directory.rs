@@ -88,6 +88,9 @@ struct Failed {
     again: Timestamp,
 }
 
+/// The nil UUID (RFC 9562 section 5.9), the id of no account.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 /// How many people it is asked about at a time.
 const AT_ONCE: usize = 4;
 
@@ -117,6 +120,11 @@ impl Asked {
             Place::File(path) => Some(path.clone()),
             Place::Credential(_) => None,
         }
+    }
+
+    /// Asks it about somebody whom no directory has, which needs everything that any question needs; counts for nothing.
+    pub(super) async fn try_once(&self) -> Result<(), DirectoryError> {
+        self.directory.ask(NOBODY).await.map(drop)
     }
 
     /// What it said last about a person.

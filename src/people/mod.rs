@@ -18,9 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
-use jit_directory::Found;
+use jit_directory::{DirectoryError, Found};
 
 use self::directory::Asked as AskedDirectory;
 pub use self::directory::{DirectoryRule, Stale};
@@ -470,6 +470,12 @@ impl People {
     /// [`Stale`], which names it.
     pub fn directory_is_fresh(&self, issuer: &str, now: Timestamp) -> Result<(), Stale> {
         self.directory(issuer).map_or(Ok(()), |directory| directory.is_fresh(now))
+    }
+
+    /// Asks each directory something that changes nothing, and says how it went, by issuer.
+    pub async fn try_directories(&self) -> Vec<(&str, Result<(), DirectoryError>)> {
+        let tried = self.directories.iter().map(|directory| async { (&*directory.issuer, directory.try_once().await) });
+        join_all(tried).await
     }
 
     /// The issuers whose people a directory is asked about, and when it answered last.

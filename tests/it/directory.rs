@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use jit_wire::frontend::Introduction;
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
@@ -348,6 +349,33 @@ fn an_answer_of_another_form_changes_nothing() {
     }
 }
 
+/// The doctor asks it as the daemon does, and says what is missing; a secret that only the daemon gets is not read.
+#[test]
+fn the_doctor_asks_the_directory() {
+    let directory = Directory::start();
+    let bastion = bastion(&directory, "5s");
+    let doctor = || {
+        let mut doctor = Command::new(root().join("bin/jitd"));
+        doctor.env("SSL_CERT_FILE", directory.folder.join("root.crt"));
+        let done = doctor.arg("--config").arg(bastion.dir.join("config.yaml")).args(["doctor", "-o", "json"]).output();
+        let said: Vec<Value> = serde_json::from_slice(&done.unwrap().stdout).unwrap();
+        let check = format!("directory {}", directory.issuer());
+        said.into_iter().find(|diagnosis| diagnosis["check"] == check.as_str()).unwrap()
+    };
+    let told = doctor();
+    assert_eq!((&told["state"], &told["found"]), (&json!("ok"), &json!("it answers")), "{told}");
+    directory.does(How::Says(403, ""));
+    let told = doctor();
+    let fix = "the client lacks the right to read people and their groups";
+    assert_eq!((&told["state"], &told["fix"]), (&json!("fault"), &json!(fix)), "{told}");
+    assert_eq!(failures(&bastion, &directory), 0, "the doctor is not the daemon");
+    let config = bastion.dir.join("config.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("{file: directory.secret}", "{credential: directory}")).unwrap();
+    let told = doctor();
+    assert_eq!(told["state"], "skipped", "{told}");
+}
+
 /// After `staleAfter` the provider's people get nothing new and read why; what is live goes on, and so does everybody else.
 #[test]
 fn a_directory_that_is_silent_for_too_long_stops_what_is_new() {
@@ -382,9 +410,12 @@ fn a_directory_that_is_silent_for_too_long_stops_what_is_new() {
 
     directory.does(How::Answers);
     until_within(A_MINUTE, "it is asked again", || (bastion.get(DAVE, "/healthz").0 == 200).then_some(()));
-    collected(&bastion, &mut comes(&bastion, &who), waiting);
+    let collected = collected(&bastion, &mut comes(&bastion, &who), waiting);
+    let came_in = &bastion.show(ERIN, &collected.grant)["cameInAs"][0];
+    let asked: Timestamp = came_in["directory"].as_str().unwrap().parse().unwrap();
     let answered = bastion.metric(&format!("directory_answered_seconds{{issuer=\"{}\"}}", directory.issuer()));
-    assert!(answered > 1_700_000_000, "{answered}");
+    let asked = u64::try_from(asked.as_second()).unwrap();
+    assert!(asked > 1_700_000_000 && asked <= answered, "{came_in} {answered}");
     assert_eq!(bastion.look(&access, &bastion.ns), 200);
 }
 

@@ -351,6 +351,10 @@ fn the_client_says_that_a_review_is_disputed_and_who_decides() {
             "{err}"
         );
     }
+    let waiting = |person| said(&bastion.login(person, &["status", "--waiting"])).1;
+    assert_eq!((waiting(ADMIN), waiting(CAROL)), ("1 review waits for you\n".to_owned(), String::new()));
+    let (_, out, _) = said(&bastion.login(ADMIN, &["whoami"]));
+    assert!(out.contains("administrator: a group of yours is in `admins`"), "{out}");
     let (code, out, err) = said(&bastion.login(ADMIN, &["show", id]));
     let command = format!("jit-login review {id} --justified --words TEXT");
     assert!(code == 0 && out.contains(who) && out.contains(&command), "{out}{err}");
@@ -361,9 +365,15 @@ fn the_client_says_that_a_review_is_disputed_and_who_decides() {
     assert_eq!((code, out), (0, format!("{id} reviewed\n")), "{err}");
     let (_, out, _) = said(&bastion.login(BOB, &["show", id]));
     assert!(out.contains("decision    justified by admin: TEXT"), "{out}");
+    assert_eq!(waiting(ADMIN), "");
     assert_eq!(bastion.post(ALICE, &path(&grant, "/withdraw"), &Value::Null).0, 200);
     let (_, out, _) = said(&bastion.login(ERIN, &["ls", "--all"]));
     assert!(out.contains("break-glass, found justified "), "the decision is what was found: {out}");
+    let unused = pending(&bastion, &Key::new());
+    let (_, out, err) = said(&bastion.login(ERIN, &["ls", "--break-glass", "-o", "name"]));
+    assert_eq!(out, format!("{id}\n"), "{err}");
+    let (_, out, _) = said(&bastion.login(ERIN, &["ls", "--all", "-o", "name"]));
+    assert!(out.contains(unused["id"].as_str().unwrap()) && out.contains(id), "{out}");
     bastion.has_no_fault();
 }
 

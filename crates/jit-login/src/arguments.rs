@@ -126,9 +126,10 @@ Examples:
   jit-login ls --all --limit 20
   jit-login ls -n payments --at \"2026-11-29 14:30\"
   jit-login ls --person alice --since 7d -o csv
+  jit-login ls --break-glass --since 30d
   jit-login ls --watch --bell
 
---since, --until and --at include grants that have ended. TIME is 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", \
+--since, --until, --at and --break-glass include grants that have ended. TIME is 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", \
 2026-11-29 or 14:30 in your time zone, or 2h or 7d ago. The exit code is 0 even if nothing is found."
     )]
     Ls {
@@ -144,6 +145,9 @@ Examples:
         /// Only access that was live at this time
         #[arg(long, value_name = "TIME", help_heading = FILTERS)]
         at: Option<String>,
+        /// Only grants for which break-glass was used
+        #[arg(long, help_heading = FILTERS)]
+        break_glass: bool,
         /// After listing, print each grant again when it changes, until Ctrl-C
         #[arg(short, long, conflicts_with = "at")]
         watch: bool,
@@ -616,7 +620,7 @@ impl Filters {
             return Err(Failure::usage("`--since` is after `--until`", "exchange them"));
         }
         let (person, cluster, namespace, role) = (person.clone(), cluster.clone(), namespace.clone(), role.clone());
-        Ok(FilterQuery { person, cluster, namespace, role, since, until, at })
+        Ok(FilterQuery { person, cluster, namespace, role, since, until, at, break_glass: false })
     }
 }
 

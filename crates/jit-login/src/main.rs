@@ -198,8 +198,8 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Request { ask, dry_run: true, .. } => caller.try_request(&ask).await,
         Verb::Request { ask, no_wait, timeout, .. } => caller.request(&ask, no_wait, timeout).await,
         Verb::Explain { ask } => caller.explain(&ask.body(now())?, false).await,
-        Verb::Ls { all, limit, filters, at, watch, bell } => {
-            let filter = filters.query(at.as_ref(), now())?;
+        Verb::Ls { all, limit, filters, at, break_glass, watch, bell } => {
+            let filter = FilterQuery { break_glass, ..filters.query(at.as_ref(), now())? };
             if watch { caller.follow(all, limit, &filter, bell).await } else { caller.list(all, limit, &filter).await }
         }
         Verb::Status { all, limit, .. } => caller.list(all, limit, &FilterQuery::default()).await,

@@ -481,6 +481,9 @@ impl Caller {
                 safe_name(&who.host),
                 groups.join(", ")
             );
+            if who.administers {
+                text += "\nadministrator: a group of yours is in `admins`";
+            }
             if let (Some(issuer), Some(subject)) = (&who.issuer, &who.subject) {
                 let issued = who.issued.map(|at| format!(", by a token of {}", clock(at))).unwrap_or_default();
                 let asked = who.directory.map(|at| format!(", by the directory of {}", clock(at))).unwrap_or_default();
@@ -646,7 +649,7 @@ impl Caller {
 
 /// Whether a search includes grants that have ended.
 pub(crate) fn includes_ended(all: bool, filter: &FilterQuery) -> bool {
-    all || filter.since.is_some() || filter.until.is_some() || filter.at.is_some()
+    all || filter.since.is_some() || filter.until.is_some() || filter.at.is_some() || filter.break_glass
 }
 
 /// How the times of a search were understood.

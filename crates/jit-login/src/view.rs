@@ -487,7 +487,8 @@ fn decision(grant: &GrantView, width: Option<usize>) -> String {
 fn came_in_line(came_in: &CameInView) -> String {
     let login = came_in.login.as_deref().map_or("an unknown account".to_owned(), safe_name);
     if let (Some(issuer), Some(subject)) = (&came_in.issuer, &came_in.subject) {
-        return format!("{} logged in at {} as {}", safe_name(&came_in.who), safe(issuer), safe_name(subject));
+        let asked = came_in.directory.map(|at| format!(", by the directory of {}", clock(at))).unwrap_or_default();
+        return format!("{} logged in at {} as {}{asked}", safe_name(&came_in.who), safe(issuer), safe_name(subject));
     }
     match came_in.login_uid {
         Some(uid) => format!("{} logged in as {login}, login uid {uid}", safe_name(&came_in.who)),

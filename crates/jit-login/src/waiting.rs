@@ -52,7 +52,12 @@ pub(crate) fn lacks(grant: &GrantView, who: &WhoamiView) -> Option<Answer> {
     }
     let glass = grant.break_glass.as_ref().filter(|glass| glass.owed)?;
     let reviewers: Vec<String> = glass.reviews.iter().map(|review| review.by.clone()).collect();
-    lacks(&glass.steps, &reviewers).then_some(Answer::Review)
+    let is_asked = if glass.disputed {
+        who.administers && !reviewers.contains(&who.name)
+    } else {
+        lacks(&glass.steps, &reviewers)
+    };
+    is_asked.then_some(Answer::Review)
 }
 
 /// `status --waiting`: writes the line; nothing if nothing waits, or if the daemon does not answer in time.
@@ -138,12 +143,18 @@ mod tests {
             issued: None,
             directory: None,
             host: "bastion1".to_owned(),
+            administers: group == "admins",
             draining: None,
         };
         let glass = |by: &str| {
             let review = json!({"by": by, "at": late, "verdict": "justified", "words": "fine"});
             json!({"breakGlass": {"reason": "r", "brokenAt": late, "reviewUntil": late, "digest": "d", "steps": step(1),
                 "reviews": [review], "owed": true, "overdue": false}})
+        };
+        let disputed = |by: &str| {
+            let mut disputed = glass(by);
+            disputed["breakGlass"]["disputed"] = true.into();
+            disputed
         };
         let extension = |until: &str| {
             json!({"extension": {"duration": "5m", "reason": "r", "digest": "d", "pendingUntil": until, "steps": step(1),
@@ -161,6 +172,9 @@ mod tests {
             (grant(extension("2026-11-23T18:00:00Z")), &bob, None),
             (grant(glass("carol")), &bob, Some(Answer::Review)),
             (grant(glass("bob")), &bob, None),
+            (grant(disputed("carol")), &bob, None),
+            (grant(disputed("carol")), &who("dave", "admins"), Some(Answer::Review)),
+            (grant(disputed("dave")), &who("dave", "admins"), None),
         ] {
             assert_eq!(lacks(&seen, who), expected, "{seen:?}");
         }

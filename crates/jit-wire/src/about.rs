@@ -95,6 +95,9 @@ pub struct WhoamiView {
     pub directory: Option<Timestamp>,
     /// The daemon's host.
     pub host: String,
+    /// Whether a group of the person is in `admins`. Absent from an earlier daemon.
+    #[serde(default)]
+    pub administers: bool,
     /// The drain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,

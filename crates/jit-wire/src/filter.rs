@@ -21,16 +21,19 @@ pub struct FilterQuery {
     pub until: Option<Timestamp>,
     /// Access that was live at this time; for grants only.
     pub at: Option<Timestamp>,
+    /// Grants for which break-glass was used; for grants only.
+    pub break_glass: bool,
 }
 
 impl FilterQuery {
     /// The parts that are given, by the names of their parameters.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let Self { person, cluster, namespace, role, since, until, at } = self;
+        let Self { person, cluster, namespace, role, since, until, at, break_glass } = self;
         let words = [("person", person), ("cluster", cluster), ("namespace", namespace), ("role", role)];
         let moments = [("since", since), ("until", until), ("at", at)];
         let words = words.map(|(name, word)| (name, word.clone()));
         let moments = moments.map(|(name, at)| (name, at.map(|at| at.to_string())));
-        words.into_iter().chain(moments).filter_map(|(name, value)| Some((name, value?)))
+        let used = [("breakGlass", break_glass.then(|| true.to_string()))];
+        words.into_iter().chain(moments).chain(used).filter_map(|(name, value)| Some((name, value?)))
     }
 }

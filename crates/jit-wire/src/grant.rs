@@ -530,6 +530,10 @@ pub struct CameInView {
     /// Who they are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// When the directory of the provider was last asked who they are; only in `GET /v1/grants/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub directory: Option<Timestamp>,
 }
 
 impl CameInView {
@@ -542,7 +546,7 @@ impl CameInView {
         };
         let (issuer, subject) =
             login.identity().map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned())).unzip();
-        Some(Self { who: who.to_string(), login_uid: login.uid(), login: whose, issuer, subject })
+        Some(Self { who: who.to_string(), login_uid: login.uid(), login: whose, issuer, subject, directory: None })
     }
 }
 

@@ -1,7 +1,8 @@
 //! `jitd doctor`: finds common mistakes on this host and in its clusters, each with its fix.
 //!
 //! ```text
-//!  caller, clock ─► configuration, policy ─► files ─► state, disk, trail ─► groups ─► authorities ─► daemon ─► clusters
+//!  caller, clock ─► configuration, policy ─► files ─► state, disk, trail ─► groups ─► authorities ─► directories ─► daemon
+//!  ─► clusters
 //! ```
 //! It changes nothing and needs no daemon. After a mistake it continues where it can, and names the checks that it
 //! skipped. Its call over the socket starts the daemon if systemd listens for it, as any call does. `main.rs` calls it;
@@ -14,11 +15,13 @@ mod unit;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use jit_directory::DirectoryError;
 use jitd::ca::store;
 use jitd::check::{self, Verdict};
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
+use jitd::secret::SecretError;
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -27,7 +30,7 @@ use crate::check::{Extent, examine};
 use crate::init::Account;
 use crate::policy::cases;
 use crate::print::{self, Output, counted};
-use crate::{CLOCK, Failure};
+use crate::{CLOCK, Failure, runtime};
 
 /// The result of one check.
 #[derive(Serialize, ToSchema)]
@@ -96,6 +99,7 @@ impl Report {
             Policy::Wrong => self.skipped("groups", "needs the policy"),
         }
         let signs: Vec<Signs> = config.clusters.iter().map(|(name, cluster)| self.authority(name, cluster)).collect();
+        self.directories(&config)?;
         self.daemon(&config, held)?;
         self.restart(&config.admin_socket)?;
         for ((name, cluster), signs) in config.clusters.iter().zip(signs) {
@@ -258,6 +262,26 @@ impl Report {
             );
         }
         if shown.rest > SignedDuration::ZERO { Signs::Yes } else { Signs::No }
+    }
+
+    /// Asks the directories of the providers, as the daemon does.
+    fn directories(&mut self, config: &Config) -> Result<(), Failure> {
+        for (issuer, tried) in runtime()?.block_on(config.people.try_directories()) {
+            let check = format!("directory {issuer}");
+            match tried {
+                Ok(()) => self.ok(&check, "it answers"),
+                Err(DirectoryError::Secret(SecretError::NoCredentials(name))) => {
+                    self.skipped(
+                        &check,
+                        format!("its secret is the credential `{name}`, which systemd passes only to the daemon"),
+                    );
+                }
+                Err(error) => {
+                    self.failed(&check, &error, "`directory` of the provider in config.yaml says where it is")
+                }
+            }
+        }
+        Ok(())
     }
 
     fn cluster(

@@ -24,6 +24,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// The access was live at this moment, from the proof that it works to the proof that it does not any more.
     pub live_at: Option<Timestamp>,
+    /// Only grants for which break-glass was used.
+    pub break_glass: bool,
 }
 
 impl Filter {
@@ -40,6 +42,7 @@ impl Filter {
             && self.selects_time(grant.requested_at)
             && self.selects_request(&grant.ask)
             && self.live_at.is_none_or(|at| was_live(grant, at))
+            && (!self.break_glass || grant.glass.is_some())
     }
 
     /// Whether it can select a grant that was requested between these moments.
@@ -161,6 +164,7 @@ mod tests {
             assert_eq!(filter.selects(&live), selected, "{filter:?}");
             assert_eq!(filter.may_select_requested(requested, requested), selected, "{filter:?}");
         }
+        assert!(!searching(|filter| filter.break_glass = true).selects(&live));
         let was = |grant: &Grant, at: Timestamp| searching(|filter| filter.live_at = Some(at)).selects(grant);
         let began = live.live_at.unwrap();
         assert!(was(&live, began) && !was(&live, began - tick) && was(&live, began + SignedDuration::from_hours(1)));
