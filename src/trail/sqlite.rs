@@ -2,6 +2,7 @@
 //!
 //! Nothing is repaired here. [`Trail::open`](super::Trail::open), `verify` and `back_up` call it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -68,6 +69,14 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
 
 /// The same for a file whose log may be lost; the events in that log are not read then.
 pub(super) fn open_what_is_there(path: &Path) -> Result<Connection, Fault> {
+    // SQLite's own error has no cause, and repeats the path.
+    std::fs::metadata(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Fault::Layout {
+            why: "there is no such file".to_owned(),
+            hint: "the first start of `jitd` makes it; `jitd audit verify --file FILE` verifies a copy",
+        },
+        _ => Fault::System(error.to_string()),
+    })?;
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.pragma_update(None, "query_only", true)?;
