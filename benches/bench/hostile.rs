@@ -51,6 +51,8 @@ enum Attack {
     Connect,
     /// A body of which a byte comes each 200 ms.
     Trickle,
+    /// No call: what one thread of each account costs the others on this machine, whatever they run.
+    Spin,
 }
 
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
@@ -147,6 +149,7 @@ fn attacks(approve: Vec<u8>, renew: Vec<u8>, pending: &str, closed: &str) -> Vec
         ("approve one's own", Attack::Call(text(approve))),
         ("renew", Attack::Call(text(renew))),
         ("connect", Attack::Connect),
+        ("no call, but the processor", Attack::Spin),
         ("a trickle", Attack::Trickle),
     ]
 }
@@ -237,6 +240,13 @@ async fn attack_with(target: Target, attack: Attack, did: Rc<RefCell<Did>>, begu
                     Ok(false)
                 }
                 Attack::Connect => Err("enough".into()),
+                Attack::Spin => {
+                    loop {
+                        // It returns to the runtime only to be ended.
+                        (0..1_000_000_u64).for_each(|number| _ = std::hint::black_box(number));
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Attack::Trickle => {
                     let head = "POST /v1/explain HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n";
                     open.send_only(head.as_bytes()).await?;
