@@ -92,6 +92,10 @@ clients: setup-clients plane ## clients that take long to build, through the gat
 identity: setup-clients plane ## Keycloak as the identity provider: logins in Chromium, renewals, new keys, outages
 	$(call step,identity,cargo test --test it -- --ignored --show-output --test-threads=3 keycloak::)
 
+.PHONY: programs
+programs: setup-build ## the programs as they are released, in target/release
+	$(call step,programs,packaging/compile.sh >/dev/null)
+
 .PHONY: packages
 packages: setup-packages ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh
@@ -120,6 +124,10 @@ upgrade: setup-bastion packages ## the way to this build from an earlier one, on
 .PHONY: release
 release: setup-packages ## what a release consists of, in target/release-VERSION: packages, bill of materials, checksums
 	$(call step,release,packaging/release.sh)
+
+.PHONY: reproduce
+reproduce: release ## build the release once more, elsewhere, and compare its bytes; as long again as the first time
+	$(call step,the same release again,packaging/reproduce.sh)
 
 .PHONY: demo
 demo: build plane ## the story in half a minute, each step checked, in an environment of its own

@@ -16,16 +16,16 @@ packages=target/packages
 stage=$packages/stage
 
 main() {
-    local tools version
+    local tools version folder
     tools=$(packaging/tools.sh packages)
     version=$(sed -n '0,/^version = "\(.*\)"$/s//\1/p' Cargo.toml)
     # Before the date is known to anybody: what compiles C for cargo would do it anew for each one.
-    cargo build --locked --bins --profile "$profile" >&2
+    folder=$(packaging/compile.sh)
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
     export SOURCE_DATE_EPOCH
     rm -rf "$stage"
     mkdir -p "$stage"
-    programs
+    programs "$folder"
     documents "$version"
     rm -f "$packages"/*.deb "$packages"/*.rpm
     # Packing as small as it goes takes a minute, which is for those that are released.
@@ -37,12 +37,12 @@ main() {
     printf '%s\n' "$packages"/*.deb "$packages"/*.rpm
 }
 
+# programs FOLDER
 programs() {
-    local folder=target/$profile program
-    [[ $profile != dev ]] || folder=target/debug
+    local program
     for program in jitd jit-login jit-gateway jit-notify jit-frontend; do
         # Names of functions stay: a report of a panic is of use only with them. Everything else goes.
-        strip --strip-unneeded --remove-section=.comment -o "$stage/$program" "$folder/$program"
+        strip --strip-unneeded --remove-section=.comment -o "$stage/$program" "$1/$program"
     done
 }
 
