@@ -69,10 +69,10 @@ unit: ## every test of cargo, against the real control plane
 	$(call heading,tests)
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-10} cargo test
 
-# An optimised build pays off for thousands of seeds; 500 finish before it would be built.
+# An optimised build pays off for thousands of seeds; 300 finish before it would be built, and cover everything.
 .PHONY: sim
-sim: setup-build ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
-	$(call step,simulation,cargo test $(if $(SEEDS),--profile sim) -p jitd-sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
+sim: setup-build ## the core on a simulated cluster and disk: make sim SEEDS=5000 FROM=0; SEED=17 plays one and prints all of it
+	$(call step,simulation,cargo test $(if $(SEEDS),--profile sim) -p jitd-sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300) --from $(or $(FROM),0)))
 
 .PHONY: crash
 crash: setup-build ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1

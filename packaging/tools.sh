@@ -37,6 +37,8 @@ build() {
     trap 'rm -rf "$fresh"' EXIT
     chmod 755 "$fresh"
     say "building ${tools[*]}, once"
+    # Each runs for seconds, so it is compiled quickly rather than well.
+    export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256
     # Outside of the repository, whose own settings of cargo are not meant for them. cargo shows its progress.
     (cd "$fresh" && cargo install --locked --root "$fresh/root" --target-dir "$fresh/target" "${tools[@]}") >&2
     mv -T "$fresh/root" "$1"

@@ -88,7 +88,7 @@ const PARTS: [&str; 12] = [
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
 struct Arguments {
-    /// Only these parts; without any all but `hostile`, which takes a quarter of an hour for itself.
+    /// Only these parts; without any all but `hostile`, which takes half an hour for itself.
     #[arg(value_parser = PARTS)]
     parts: Vec<String>,
     /// Shorter and smaller: to see that it runs, not to quote.
