@@ -64,6 +64,9 @@ pub enum DaemonError {
     /// The start or the stop could not be recorded.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A socket cannot be served.
+    #[error("cannot serve on a socket: {0}")]
+    Socket(#[source] std::io::Error),
 }
 
 impl Hint for DaemonError {
@@ -77,6 +80,7 @@ impl Hint for DaemonError {
             Self::Cluster(error) => error.hint(),
             Self::Kubeconfig(error) => error.hint(),
             Self::Broker(error) => error.hint(),
+            Self::Socket(_) => None,
         }
     }
 }
@@ -217,7 +221,7 @@ impl Running {
     /// stop.
     ///
     /// # Errors
-    /// [`DaemonError::Broker`] if the stop cannot be recorded.
+    /// [`DaemonError::Broker`] if the stop cannot be recorded, [`DaemonError::Socket`].
     pub async fn serve(
         self,
         listeners: Vec<(Listener, UnixListener)>,
@@ -238,7 +242,7 @@ impl Running {
         let served = Arc::new(Notify::new());
         let counting = tokio::spawn(record_refusals(Arc::clone(&self.api), Arc::clone(&served)));
         let frontend = feeds.frontend.map(|FeedSocket { listener, accounts }| FrontendSocket { listener, accounts });
-        api::serve(Arc::clone(&self.api), listeners, frontend, Limits::USUAL, stop).await;
+        let ended = api::serve(Arc::clone(&self.api), listeners, frontend, Limits::USUAL, stop).await;
         self.sweeping.abort();
         renewing.abort();
         retaining.abort();
@@ -249,7 +253,8 @@ impl Running {
         let _ = counting.await;
         let stopped = self.api.broker.stopped().await;
         self.api.broker.ledger().close();
-        Ok(stopped?)
+        stopped?;
+        ended.map_err(DaemonError::Socket)
     }
 }
 

@@ -8,6 +8,7 @@
 //! A handler can only be called with the proof that its kind of route requires, so no handler can forget the check.
 //! `grant/` decides what a person may do to a grant that they may see, and the trail records the refusals.
 
+mod accept;
 mod allowance;
 pub mod caller;
 mod handlers;

@@ -2,7 +2,7 @@
 //! others, and all users together cannot lock out the operators. A shutdown waits for the calls that have begun.
 //! `jit-frontend` introduces the caller of each of its connections before the first call, or says whose login is over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,20 +11,17 @@ use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::IntoResponse;
-use futures::FutureExt;
-use futures::future::select_all;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::caller::{Account, Listener, Peer};
+use super::accept::{Accepting, Arrival, Open, Place, Socket};
+use super::caller::{Listener, Peer};
 use super::problem::ApiError;
 use super::{Api, router};
 use crate::grant::login::ProviderLogout;
@@ -103,73 +100,89 @@ pub struct FrontendSocket {
 }
 
 /// Serves on every socket until `stop` completes, then waits for the calls that have begun.
+///
+/// # Errors
+/// Those of the system if a socket cannot be served; then none is.
 pub async fn serve(
     api: Arc<Api>,
     doors: Vec<(Listener, UnixListener)>,
     frontend: Option<FrontendSocket>,
     limits: Limits,
     stop: impl Future<Output = ()>,
-) {
-    let router = router(Arc::clone(&api));
-    let graceful = GracefulShutdown::new();
-    let stopping = Arc::new(AtomicBool::new(false));
-    let mut guarded: Vec<Guarded> = doors.into_iter().map(|(door, listener)| Guarded::new(door, listener)).collect();
-    let mut frontends = BTreeSet::new();
+) -> std::io::Result<()> {
+    let socket = |door: Listener, listener: UnixListener, only: Option<BTreeSet<u32>>| {
+        let (most, per_account) = (limits.at(door), limits.of_account(door));
+        Ok(Socket { door, listener: listener.into_std()?, only, most, per_account })
+    };
+    let doors = doors.into_iter().map(|(door, listener)| socket(door, listener, None));
+    let mut sockets = doors.collect::<std::io::Result<Vec<Socket>>>()?;
     if let Some(FrontendSocket { listener, accounts }) = frontend {
-        guarded.push(Guarded::new(Listener::Frontend, listener));
-        frontends = accounts;
+        sockets.push(socket(Listener::Frontend, listener, Some(accounts))?);
     }
-    let guests = Arc::new(Open::default());
-    if guarded.is_empty() {
-        return;
+    if sockets.is_empty() {
+        return Ok(());
     }
-    // Operators are accepted first, strangers last.
-    guarded.sort_by_key(|guarded| match guarded.door {
-        Listener::Operators => 0,
-        Listener::Users => 1,
-        Listener::Frontend => 2,
-    });
+    let mut accepting = Accepting::on(sockets, &api)?;
+    let (router, guests, graceful) = (router(Arc::clone(&api)), Arc::default(), GracefulShutdown::new());
+    let server = Server { api, router, limits, guests, stopping: Arc::default() };
     let mut stop = std::pin::pin!(stop);
     loop {
-        let accept = select_all(guarded.iter().map(|guarded| guarded.listener.accept().boxed()));
-        let (accepted, which) = tokio::select! {
+        tokio::select! {
             () = &mut stop => break,
-            (accepted, which, _) = accept => (accepted, which),
-        };
-        let Some(Guarded { door, open, turned_away, .. }) = guarded.get(which) else { continue };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Probably out of file descriptors: wait until some are closed.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { continue };
-        if *door == Listener::Frontend && !frontends.contains(&uid) {
-            tracing::warn!(uid, "closed a connection to the socket of jit-frontend: it is not the front end's account");
-            continue;
+            arrival = accepting.next() => match arrival {
+                Some(arrival) => server.begin(arrival, &graceful),
+                None => break,
+            },
         }
-        let account = Account::Host(uid);
-        let Some(place) = Place::take(open, account.clone(), limits.at(*door), limits.of_account(*door)) else {
-            api.metrics.rate_limited(Limit::Connections);
-            if let Some(place) = Place::take(turned_away, account, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT) {
-                let door = *door;
-                tokio::spawn(async move {
-                    let _place = place;
-                    // If the client has disconnected, nobody needs the answer.
-                    let _ = match door {
-                        Listener::Frontend => tokio::time::timeout(TURNING_AWAY, refuse(stream, busy())).await,
-                        _ => tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await,
-                    };
-                });
-            }
-            continue;
+    }
+    server.stopping.store(true, Ordering::Relaxed);
+    accepting.stop();
+    // Whoever was accepted just now is answered, too.
+    while let Some(arrival) = accepting.next().await {
+        server.begin(arrival, &graceful);
+    }
+    server.api.broker.ledger().stop_waiting();
+    // hyper closes connections at once if they have not sent anything; such a client may have connected just now.
+    let _ = tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await;
+    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some calls did not finish in time");
+    }
+    Ok(())
+}
+
+/// What all connections share.
+struct Server {
+    api: Arc<Api>,
+    router: Router,
+    limits: Limits,
+    /// The connections that the front end introduced.
+    guests: Arc<Open>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Serves a connection, in a task of its own.
+    fn begin(&self, arrival: Arrival, graceful: &GracefulShutdown) {
+        let Arrival { door, stream, uid, place, is_turned_away } = arrival;
+        let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         };
-        let serving = Serving { router: router.clone(), stopping: Arc::clone(&stopping), limits };
-        if *door == Listener::Frontend {
-            let (api, guests, watcher) = (Arc::clone(&api), Arc::clone(&guests), graceful.watcher());
+        let limits = self.limits;
+        if is_turned_away {
+            tokio::spawn(place.keep(limits.counts, async move {
+                // If the client has disconnected, nobody needs the answer.
+                let _ = match door {
+                    Listener::Frontend => tokio::time::timeout(TURNING_AWAY, refuse(stream, busy())).await,
+                    _ => tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await,
+                };
+            }));
+            return;
+        }
+        let serving = Serving { router: self.router.clone(), stopping: Arc::clone(&self.stopping), limits };
+        if door == Listener::Frontend {
+            let (api, guests, watcher) = (Arc::clone(&self.api), Arc::clone(&self.guests), graceful.watcher());
             tokio::spawn(async move {
                 let _place = place;
                 let Ok(Some((stream, document))) = tokio::time::timeout(limits.head, said(stream)).await else {
@@ -186,23 +199,16 @@ pub async fn serve(
                 // At the end of the session nothing more is served; a change that has begun completes all the same.
                 let _ = tokio::time::timeout(left, connection).await;
             });
-            continue;
+            return;
         }
-        let Ok(peer) = Peer::of(&stream, *door) else { continue };
+        let Ok(peer) = Peer::of(&stream, door) else { return };
         let connection = graceful.watch(serving.connection(stream, peer));
-        let counts = if *door == Listener::Operators { Duration::ZERO } else { limits.counts };
+        let counts = if door == Listener::Operators { Duration::ZERO } else { limits.counts };
         tokio::spawn(async move {
             if let Err(error) = place.keep(counts, connection).await {
                 tracing::debug!(%error, uid, "a connection ended with an error");
             }
         });
-    }
-    stopping.store(true, Ordering::Relaxed);
-    api.broker.ledger().stop_waiting();
-    // hyper closes connections at once if they have not sent anything; such a client may have connected just now.
-    let _ = tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await;
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some calls did not finish in time");
     }
 }
 
@@ -351,72 +357,7 @@ async fn all_gone(open: &GracefulShutdown) {
     }
 }
 
-/// A socket and its connections.
-struct Guarded {
-    door: Listener,
-    listener: UnixListener,
-    open: Arc<Open>,
-    turned_away: Arc<Open>,
-}
-
-impl Guarded {
-    fn new(door: Listener, listener: UnixListener) -> Self {
-        Self { door, listener, open: Arc::default(), turned_away: Arc::default() }
-    }
-}
-
-/// The number of open connections of one socket, in total and per account.
-#[derive(Default)]
-struct Open(Mutex<(usize, HashMap<Account, usize>)>);
-
-/// One connection's place; dropping it frees the place.
-struct Place {
-    open: Arc<Open>,
-    account: Account,
-}
-
-impl Place {
-    fn take(open: &Arc<Open>, account: Account, most: usize, per_account: usize) -> Option<Self> {
-        let mut counts = open.0.lock();
-        let (all, accounts) = &mut *counts;
-        let own = accounts.get(&account).copied().unwrap_or(0);
-        if *all >= most || own >= per_account {
-            return None;
-        }
-        *all += 1;
-        accounts.insert(account.clone(), own + 1);
-        drop(counts);
-        Some(Self { open: Arc::clone(open), account })
-    }
-
-    /// Serves a connection in this place, which is free again when the connection has ended, and not before `least` has
-    /// passed.
-    async fn keep<T>(self, least: Duration, connection: impl Future<Output = T>) -> T {
-        let until = Instant::now() + least;
-        let ended = connection.await;
-        tokio::time::sleep_until(until).await;
-        ended
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.open.0.lock();
-        counts.0 = counts.0.saturating_sub(1);
-        match counts.1.get_mut(&self.account) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => {
-                counts.1.remove(&self.account);
-            }
-        }
-    }
-}
-
-/// How many connections without a place get an answer at a time, in total and per account; the others are only closed.
-const TURNED_AWAY: usize = 64;
-const TURNED_AWAY_OF_ACCOUNT: usize = 8;
-
-/// How long that answer may take.
+/// How long an answer to a connection without a place may take.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
 fn busy() -> ApiError {
@@ -442,25 +383,4 @@ async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
     stream.shutdown().await?;
     while stream.read(&mut said).await? > 0 {}
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A connection that is closed at once counts for a while, so that nobody keeps the daemon busy with such.
-    #[tokio::test(start_paused = true)]
-    async fn a_place_is_kept_for_a_while() {
-        let open = Arc::<Open>::default();
-        let take = || Place::take(&open, Account::Host(1), 8, 1);
-        let least = Duration::from_millis(100);
-        for (lasts, is_free_after) in [(Duration::ZERO, least), (least * 3, least * 3)] {
-            let place = take().unwrap();
-            let kept = tokio::spawn(place.keep(least, tokio::time::sleep(lasts)));
-            tokio::time::sleep(is_free_after - Duration::from_millis(1)).await;
-            assert!(take().is_none() && Place::take(&open, Account::Host(2), 8, 1).is_some());
-            kept.await.unwrap();
-            assert!(take().is_some());
-        }
-    }
 }

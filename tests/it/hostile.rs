@@ -269,6 +269,40 @@ print("r", end="", flush=True)
 sys.stdin.read()
 "#;
 
+/// Connections that never cease to come hold up neither the others nor the end of the daemon.
+#[test]
+fn connections_without_end_do_not_keep_the_daemon_from_ending() {
+    let mut bastion = Bastion::start();
+    let mut attacker = python(&bastion, DAVE, CONNECTS);
+    let mut ready = [0; 1];
+    attacker.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    until("some are turned away", || {
+        (bastion.metric("rate_limited_total{limit=\"connections\"}") > 1000).then_some(())
+    });
+    assert_eq!(bastion.get(BOB, "/v1/whoami").0, 200);
+    let began = Instant::now();
+    assert!(bastion.terminate());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // It ends by itself when nobody listens any more.
+    attacker.wait().unwrap();
+}
+
+/// Connects and disconnects until nobody listens.
+const CONNECTS: &str = r#"
+import socket, sys
+connected = 0
+while True:
+    wire = socket.socket(socket.AF_UNIX)
+    try:
+        wire.connect(sys.argv[1])
+    except OSError:
+        break
+    wire.close()
+    connected += 1
+    if connected == 1000:
+        print("r", end="", flush=True)
+"#;
+
 /// A program of somebody's, which is given the socket.
 fn python(bastion: &Bastion<'_>, person: Person, program: &str) -> Child {
     let mut python = Command::new("python3");
