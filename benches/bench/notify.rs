@@ -187,7 +187,7 @@ impl Notify {
 
     /// How many facts it has read that the receiver did not take.
     fn waiting(&self) -> Result<u64, Failure> {
-        let said: Value = serde_json::from_str(&run(command(&self.config)?.args(["status", "--json"]))?)?;
+        let said: Value = serde_json::from_str(&run(command(&self.config)?.args(["status", "-o", "json"]))?)?;
         Ok(said[0]["waiting"].as_u64().ok_or("jit-notify does not say how many facts wait")?)
     }
 }
