@@ -70,13 +70,14 @@ unit: ## every test of cargo, against the real control plane
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-10} cargo test
 
 # An optimised build pays off for thousands of seeds; 300 finish before it would be built, and cover everything.
+# They are played by what `make unit` built; by itself the package has other features, and is compiled again.
 .PHONY: sim
 sim: setup-build ## the core on a simulated cluster and disk: make sim SEEDS=5000 FROM=0; SEED=17 plays one and prints all of it
-	$(call step,simulation,cargo test $(if $(SEEDS),--profile sim) -p jitd-sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300) --from $(or $(FROM),0)))
+	$(call step,simulation,cargo test $(if $(SEEDS),--profile sim -p jitd-sim) --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300) --from $(or $(FROM),0)))
 
 .PHONY: crash
 crash: setup-build ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1
-	$(call step,losses of power,cargo test $(if $(LOSSES),--profile sim) -p jitd-sim --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
+	$(call step,losses of power,cargo test $(if $(LOSSES),--profile sim -p jitd-sim) --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
 
 .PHONY: soak
 soak: setup-test ## a daemon that is killed under load, again and again: make soak MINUTES=60
