@@ -52,14 +52,14 @@ enum Verb {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
 
-/// The account of the unit.
-const ACCOUNT: &str = "jit-frontend";
+/// The name of the program, and of the account of its unit.
+const NAME: &str = "jit-frontend";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Serve => serve(&arguments.config),
-        Verb::Check => account::working_as(ACCOUNT, || check(&arguments.config)),
+        Verb::Check => account::working_as(NAME, || check(&arguments.config)),
         Verb::Invite => invite(&arguments.config),
         Verb::Man { markdown } => {
             let page = manual::page();
@@ -70,12 +70,12 @@ fn main() -> ExitCode {
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    Config::read(path).map_err(|error| Failure::of_configuration(&error))
+    Config::read(path).map_err(Failure::of_configuration)
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
-    Certificate::check(&config, CLOCK()).map_err(|error| Failure::of_configuration(&error))?;
+    Certificate::check(&config, CLOCK()).map_err(Failure::of_configuration)?;
     let providers: Vec<&str> = config.providers.iter().map(jit_identity::Provider::issuer).collect();
     print(&format!("{}: ok, for {}\n", path.display(), providers.join(", ")))
 }
@@ -88,7 +88,7 @@ fn invite(path: &Path) -> Result<(), Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    jit_service::log::start("jit-frontend");
+    jit_service::log::start(NAME);
     let config = read(path)?;
     let certificate = Certificate::prepare(&config, CLOCK)?;
     let handed = socket::handed_over()?;

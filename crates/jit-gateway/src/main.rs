@@ -57,14 +57,14 @@ const CLOCK: fn() -> Timestamp = Timestamp::now;
 /// (<https://support.apple.com/103769>).
 const CERTIFICATE_LASTS: Duration = Duration::from_secs(397 * 86_400);
 
-/// The account of the unit.
-const ACCOUNT: &str = "jit-gateway";
+/// The name of the program, and of the account of its unit.
+const NAME: &str = "jit-gateway";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Serve => serve(&arguments.config),
-        Verb::Check => account::working_as(ACCOUNT, || check(&arguments.config)),
+        Verb::Check => account::working_as(NAME, || check(&arguments.config)),
         Verb::Man { markdown } => {
             let page = manual::page();
             print(&if markdown { page.markdown() } else { page.render() })
@@ -74,14 +74,14 @@ fn main() -> ExitCode {
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    Config::read(path).map_err(|error| Failure::of_configuration(&error))
+    Config::read(path).map_err(Failure::of_configuration)
 }
 
 /// How to reach each cluster, as its kubeconfig says.
 fn servers(config: &Config) -> Result<BTreeMap<ClusterName, ApiServer>, Failure> {
     let server = |(name, cluster): (&ClusterName, &ClusterConfig)| {
         let server = ApiServer::read(&cluster.kubeconfig, cluster.context.as_deref())
-            .map_err(|error| Failure::of_configuration(&error).about(&format!("cluster `{name}`")))?;
+            .map_err(|error| Failure::of_configuration(error).about(&format!("cluster `{name}`")))?;
         Ok((name.clone(), server))
     };
     config.clusters.iter().map(server).collect()
@@ -93,7 +93,7 @@ fn check(path: &Path) -> Result<(), Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    jit_service::log::start("jit-gateway");
+    jit_service::log::start(NAME);
     let config = read(path)?;
     let now = CLOCK().into();
     let authority = Authority::prepare(&config.state, "jit-gateway serving root", now)?;

@@ -97,8 +97,8 @@ struct Which {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
 
-/// The account of the unit.
-const ACCOUNT: &str = "jit-notify";
+/// The name of the program, and of the account of its unit.
+const NAME: &str = "jit-notify";
 
 /// How many orders of administrators may wait for a channel.
 const ORDERS: usize = 4;
@@ -129,7 +129,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             print(&if markdown { page.markdown() } else { page.render() })
         }
         Verb::Serve => serve(read(&arguments.config)?),
-        Verb::Check => account::working_as(ACCOUNT, || check(&arguments.config)),
+        Verb::Check => account::working_as(NAME, || check(&arguments.config)),
         Verb::Preview { channel } => print(&preview(&arguments.config, channel.as_deref())?),
         Verb::Test(which) => test(&state(&arguments.config)?, which.channel),
         Verb::Status { output: Output::Json } => {
@@ -175,7 +175,7 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// What boards say: every one, or the one of this name.
 fn preview(path: &Path, channel: Option<&str>) -> Result<String, Failure> {
-    let wordings = Config::wording_of(path).map_err(|error| Failure::of_configuration(&error))?;
+    let wordings = Config::wording_of(path).map_err(Failure::of_configuration)?;
     let boards: Vec<&str> = wordings.iter().map(|wording| wording.channel.as_str()).collect();
     if let Some(channel) = channel.filter(|channel| !boards.contains(channel)) {
         let channel = channel.escape_debug();
@@ -217,7 +217,7 @@ fn test(state: &Path, channel: Option<String>) -> Result<(), Failure> {
 fn statuses(state: &Path) -> Result<Vec<Status>, Failure> {
     match ask(state, &Question::Status)? {
         Reply::Status { channels } => Ok(channels),
-        Reply::Done => Err(Failure::other("jit-notify gave another answer".to_owned())),
+        Reply::Done => Err(Failure::other("jit-notify gave another answer")),
         Reply::Failed { why } => Err(Failure::other(why)),
     }
 }
@@ -229,16 +229,16 @@ fn ask(state: &Path, question: &Question) -> Result<Reply, Failure> {
 
 fn read(path: &Path) -> Result<Config, Failure> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    Config::read(path, credentials.as_deref()).map_err(|error| Failure::of_configuration(&error))
+    Config::read(path, credentials.as_deref()).map_err(Failure::of_configuration)
 }
 
 /// The folder of the states. The secrets are not read for it: only the running program gets them.
 fn state(path: &Path) -> Result<PathBuf, Failure> {
-    Config::state_of(path).map_err(|error| Failure::of_configuration(&error))
+    Config::state_of(path).map_err(Failure::of_configuration)
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    jit_service::log::start("jit-notify");
+    jit_service::log::start(NAME);
     let http = Arc::new(Http::new(config.authorities, Deadlines::USUAL));
     let around = Surroundings { socket: config.socket, state: config.state.clone(), http, clock: CLOCK };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

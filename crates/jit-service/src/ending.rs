@@ -46,7 +46,7 @@ impl Failure {
     }
 
     /// The configuration cannot be used, for this reason.
-    pub fn of_configuration(error: &impl Hint) -> Self {
+    pub fn of_configuration(error: impl Hint) -> Self {
         Self::configuration(error.to_string()).with_hint(error.hint().unwrap_or_default())
     }
 }

@@ -1,5 +1,5 @@
-//! What the programs have in common that systemd runs: [`log`] writes to the journal, [`socket`] is the one that systemd
-//! opened for them, [`account`] is the one that they run as, and [`Failure`] is why one ends.
+//! What the programs have in common that systemd runs: [`log`] writes to the journal, [`socket`] takes the socket that systemd
+//! opened, [`account`] takes on the account of the unit, and [`Failure`] says why a program ends.
 //!
 //! Only their `main`s call it. It decides nothing.
 
