@@ -171,6 +171,7 @@ impl Server {
         };
         let limits = self.limits;
         if is_turned_away {
+            // Its place is kept like any other, so that whoever is turned away all the time is mostly only closed.
             tokio::spawn(place.keep(limits.counts, async move {
                 // If the client has disconnected, nobody needs the answer.
                 let _ = match door {
