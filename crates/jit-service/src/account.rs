@@ -12,7 +12,10 @@ use super::Failure;
 /// # Errors
 /// [`Failure`], which then names the account.
 pub fn working_as(name: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    let Some(account) = User::from_name(name)?.filter(|_| Uid::effective().is_root()) else { return work() };
+    if !Uid::effective().is_root() {
+        return work();
+    }
+    let Some(account) = User::from_name(name)? else { return work() };
     let whose = CString::new(account.name).map_err(|_| Failure::other("the name of the account has a null byte"))?;
     initgroups(&whose, account.gid)?;
     setgid(account.gid)?;
