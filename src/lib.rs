@@ -23,7 +23,7 @@
 //!
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists prove what
-//! the map promises. `files`, `configuration`, `hint`, `escape`, `placeholder` and `secret` are `jit-host`, which every
+//! the map promises. `files`, `configuration`, `hint`, `escape`, `placeholder`, `places` and `secret` are `jit-host`, which every
 //! program on a bastion can use. `crates/jit-seal` seals recordings to recipients of age, for the gateway, and opens them.
 //! `crates/jit-service` writes the log of every program that systemd runs, and takes its socket. `crates/jit-serving` makes
 //! the certificates with which the gateway and the front end serve. `crates/jit-sessions`
@@ -64,7 +64,8 @@
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
 //! - [`configuration`]: reads a program's own file, and says on one line where a mistake is
 //! - [`hint`]: what to do about an error, separate from what is wrong; [`escape`]: text of others on a terminal;
-//!   [`placeholder`]: what an administrator has to fill in; [`secret`]: texts that no log shows
+//!   [`placeholder`]: what an administrator has to fill in; [`places`]: how many connections there may be;
+//!   [`secret`]: texts that no log shows
 //! - [`kept`]: reads for people what the gateway keeps, on threads of its own
 //! - [`metrics`], [`service`]: Prometheus metrics, systemd
 //!
@@ -77,6 +78,7 @@
 //! configuration → files, hint
 //! escape   → nothing
 //! placeholder → nothing
+//! places   → nothing
 //! secret   → files
 //! locks    → nothing
 //! dependency → hint, locks
@@ -99,7 +101,7 @@
 //! notices  → broker, grant, hint, ledger, wire
 //! sweep    → broker, cluster, grant, hint, ledger, rbac
 //! metrics  → broker, grant, rbac, sweep
-//! api      → broker, gateway, grant, hint, kept, ledger, metrics, people, wire
+//! api      → broker, gateway, grant, hint, kept, ledger, metrics, people, places, wire
 //! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, kept, ledger, metrics, notices, sweep, trail
 //! ```
 //!
@@ -143,6 +145,6 @@ pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
-pub use jit_host::{configuration, escape, files, hint, placeholder, secret};
+pub use jit_host::{configuration, escape, files, hint, placeholder, places, secret};
 pub use jit_sessions as sessions;
 pub use jit_wire::{self as wire, client};

@@ -8,7 +8,7 @@
 //! Whoever connects all the time costs three system calls each time, so that the queue of the socket, in which everybody waits,
 //! stays short. It reads nothing from a connection. `server` calls it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{ErrorKind, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,13 +21,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::Api;
 use super::caller::{Account, Listener};
 use crate::metrics::Limit;
+use crate::places::{Place, Places};
 
 /// How many connections without a place get an answer at a time, in total and per account; the others are only closed.
 const TURNED_AWAY: usize = 64;
@@ -43,9 +43,8 @@ pub(super) struct Socket {
     pub(super) listener: net::UnixListener,
     /// The accounts that may connect, if not everybody may.
     pub(super) only: Option<BTreeSet<u32>>,
-    /// How many connections it may have at a time, in total and per account.
-    pub(super) most: usize,
-    pub(super) per_account: usize,
+    /// Those of its connections.
+    pub(super) places: Arc<Places<Account>>,
 }
 
 /// A connection that was accepted. The runtime does not watch it yet.
@@ -53,7 +52,7 @@ pub(super) struct Arrival {
     pub(super) door: Listener,
     pub(super) stream: net::UnixStream,
     pub(super) uid: u32,
-    pub(super) place: Place,
+    pub(super) place: Place<Account>,
     /// The account, or the socket, has too many: it is only told so.
     pub(super) is_turned_away: bool,
 }
@@ -76,9 +75,9 @@ impl Accepting {
         let (sender, accepted) = unbounded_channel();
         let accepting = Self { accepted, stopped: Arc::default(), waking: Some(waking) };
         for socket in sockets {
-            let (open, turned_away) = (Arc::default(), Arc::default());
+            let turned_away = Places::new(TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT);
             let (api, stopped, woken) = (Arc::clone(api), Arc::clone(&accepting.stopped), woken.try_clone()?);
-            let (guard, sender) = (Guard { socket, open, turned_away, api, stopped, woken }, sender.clone());
+            let (guard, sender) = (Guard { socket, turned_away, api, stopped, woken }, sender.clone());
             std::thread::Builder::new().name("accept".to_owned()).spawn(move || guard.accept(&sender))?;
         }
         Ok(accepting)
@@ -99,8 +98,7 @@ impl Accepting {
 /// What a thread has.
 struct Guard {
     socket: Socket,
-    open: Arc<Open>,
-    turned_away: Arc<Open>,
+    turned_away: Arc<Places<Account>>,
     api: Arc<Api>,
     stopped: Arc<AtomicBool>,
     woken: PipeReader,
@@ -132,19 +130,19 @@ impl Guard {
     }
 
     /// Who connected, their place, and whether it is only one to be turned away from.
-    fn place(&self, stream: &net::UnixStream) -> Option<(u32, Place, bool)> {
+    fn place(&self, stream: &net::UnixStream) -> Option<(u32, Place<Account>, bool)> {
         let uid = getsockopt(stream, PeerCredentials).ok()?.uid();
-        let Socket { only, most, per_account, .. } = &self.socket;
+        let Socket { only, places, .. } = &self.socket;
         if only.as_ref().is_some_and(|only| !only.contains(&uid)) {
             tracing::warn!(uid, "closed a connection to the socket of jit-frontend: it is not the front end's account");
             return None;
         }
         let account = Account::Host(uid);
-        if let Some(place) = Place::take(&self.open, account.clone(), *most, *per_account) {
+        if let Some(place) = places.take(account.clone()) {
             return Some((uid, place, false));
         }
         self.api.metrics.rate_limited(Limit::Connections);
-        let place = Place::take(&self.turned_away, account, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT)?;
+        let place = self.turned_away.take(account)?;
         Some((uid, place, true))
     }
 }
@@ -159,51 +157,13 @@ fn wait_for(files: &[BorrowedFd<'_>], most: PollTimeout) {
     }
 }
 
-/// The number of open connections of one socket, in total and per account.
-#[derive(Default)]
-pub(super) struct Open(Mutex<(usize, HashMap<Account, usize>)>);
-
-/// One connection's place; dropping it frees the place.
-pub(super) struct Place {
-    open: Arc<Open>,
-    account: Account,
-}
-
-impl Place {
-    pub(super) fn take(open: &Arc<Open>, account: Account, most: usize, per_account: usize) -> Option<Self> {
-        let mut counts = open.0.lock();
-        let (all, accounts) = &mut *counts;
-        let own = accounts.get(&account).copied().unwrap_or(0);
-        if *all >= most || own >= per_account {
-            return None;
-        }
-        *all += 1;
-        accounts.insert(account.clone(), own + 1);
-        drop(counts);
-        Some(Self { open: Arc::clone(open), account })
-    }
-
-    /// Serves a connection in this place, which is free again when the connection has ended, and not before `least` has
-    /// passed.
-    pub(super) async fn keep<T>(self, least: Duration, connection: impl Future<Output = T>) -> T {
-        let until = Instant::now() + least;
-        let ended = connection.await;
-        tokio::time::sleep_until(until).await;
-        ended
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.open.0.lock();
-        counts.0 = counts.0.saturating_sub(1);
-        match counts.1.get_mut(&self.account) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => {
-                counts.1.remove(&self.account);
-            }
-        }
-    }
+/// Serves a connection in its place, which is free again when the connection has ended, and not before `least` has passed.
+pub(super) async fn keep<T>(place: Place<Account>, least: Duration, connection: impl Future<Output = T>) -> T {
+    let until = Instant::now() + least;
+    let ended = connection.await;
+    tokio::time::sleep_until(until).await;
+    drop(place);
+    ended
 }
 
 #[cfg(test)]
@@ -213,14 +173,14 @@ mod tests {
     /// A connection that is closed at once counts for a while, so that nobody keeps the daemon busy with such.
     #[tokio::test(start_paused = true)]
     async fn a_place_is_kept_for_a_while() {
-        let open = Arc::<Open>::default();
-        let take = || Place::take(&open, Account::Host(1), 8, 1);
+        let places = Places::new(8, 1);
+        let take = || places.take(Account::Host(1));
         let least = Duration::from_millis(100);
         for (lasts, is_free_after) in [(Duration::ZERO, least), (least * 3, least * 3)] {
             let place = take().unwrap();
-            let kept = tokio::spawn(place.keep(least, tokio::time::sleep(lasts)));
+            let kept = tokio::spawn(keep(place, least, tokio::time::sleep(lasts)));
             tokio::time::sleep(is_free_after - Duration::from_millis(1)).await;
-            assert!(take().is_none() && Place::take(&open, Account::Host(2), 8, 1).is_some());
+            assert!(take().is_none() && places.take(Account::Host(2)).is_some());
             kept.await.unwrap();
             assert!(take().is_some());
         }

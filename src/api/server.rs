@@ -20,13 +20,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::accept::{Accepting, Arrival, Open, Place, Socket};
-use super::caller::{Listener, Peer};
+use super::accept::{Accepting, Arrival, Socket, keep};
+use super::caller::{Account, Listener, Peer};
 use super::problem::ApiError;
 use super::{Api, router};
 use crate::grant::login::ProviderLogout;
 use crate::grant::request::PersonName;
 use crate::metrics::Limit;
+use crate::places::{Place, Places};
 use crate::wire::frontend::{self, FromDaemon, FromFrontend, Introduction};
 use crate::wire::{ErrorCode, feed};
 
@@ -111,8 +112,8 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let socket = |door: Listener, listener: UnixListener, only: Option<BTreeSet<u32>>| {
-        let (most, per_account) = (limits.at(door), limits.of_account(door));
-        Ok(Socket { door, listener: listener.into_std()?, only, most, per_account })
+        let places = Places::new(limits.at(door), limits.of_account(door));
+        Ok(Socket { door, listener: listener.into_std()?, only, places })
     };
     let doors = doors.into_iter().map(|(door, listener)| socket(door, listener, None));
     let mut sockets = doors.collect::<std::io::Result<Vec<Socket>>>()?;
@@ -123,7 +124,8 @@ pub async fn serve(
         return Ok(());
     }
     let mut accepting = Accepting::on(sockets, &api)?;
-    let (router, guests, graceful) = (router(Arc::clone(&api)), Arc::default(), GracefulShutdown::new());
+    let (router, graceful) = (router(Arc::clone(&api)), GracefulShutdown::new());
+    let guests = Places::new(limits.guests, limits.per_guest);
     let server = Server { api, router, limits, guests, stopping: Arc::default() };
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -156,7 +158,7 @@ struct Server {
     router: Router,
     limits: Limits,
     /// The connections that the front end introduced.
-    guests: Arc<Open>,
+    guests: Arc<Places<Account>>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -172,7 +174,7 @@ impl Server {
         let limits = self.limits;
         if is_turned_away {
             // Its place is kept like any other, so that whoever is turned away all the time is mostly only closed.
-            tokio::spawn(place.keep(limits.counts, async move {
+            tokio::spawn(keep(place, limits.counts, async move {
                 // If the client has disconnected, nobody needs the answer.
                 let _ = match door {
                     Listener::Frontend => tokio::time::timeout(TURNING_AWAY, refuse(stream, busy())).await,
@@ -193,7 +195,7 @@ impl Server {
                     FromFrontend::Introduction(introduction) => introduction,
                     FromFrontend::Logout { version, logout } => return log_out(stream, &api, version, logout).await,
                 };
-                let introduced = introduced(stream, introduction, &api, &guests, limits);
+                let introduced = introduced(stream, introduction, &api, &guests);
                 let introduced = tokio::time::timeout(limits.head, introduced).await;
                 let Ok(Some((stream, peer, left, _place))) = introduced else { return };
                 let connection = watcher.watch(serving.connection(stream, peer));
@@ -206,7 +208,7 @@ impl Server {
         let connection = graceful.watch(serving.connection(stream, peer));
         let counts = if door == Listener::Operators { Duration::ZERO } else { limits.counts };
         tokio::spawn(async move {
-            if let Err(error) = place.keep(counts, connection).await {
+            if let Err(error) = keep(place, counts, connection).await {
                 tracing::debug!(%error, uid, "a connection ended with an error");
             }
         });
@@ -305,11 +307,10 @@ async fn introduced(
     mut stream: UnixStream,
     introduction: Introduction,
     api: &Api,
-    guests: &Arc<Open>,
-    limits: Limits,
-) -> Option<(UnixStream, Peer, Duration, Place)> {
+    guests: &Arc<Places<Account>>,
+) -> Option<(UnixStream, Peer, Duration, Place<Account>)> {
     let (address, version) = (introduction.address.clone(), introduction.version);
-    let admitted = match admit(introduction, api, guests, limits).await {
+    let admitted = match admit(introduction, api, guests).await {
         Ok(admitted) => admitted,
         Err(error) => {
             let why = error.problem().detail.as_str();
@@ -327,16 +328,15 @@ async fn introduced(
 async fn admit(
     introduction: Introduction,
     api: &Api,
-    guests: &Arc<Open>,
-    limits: Limits,
-) -> Result<(Peer, PersonName, Duration, Place), ApiError> {
+    guests: &Arc<Places<Account>>,
+) -> Result<(Peer, PersonName, Duration, Place<Account>), ApiError> {
     ensure_same(introduction.version)?;
     let left = introduction.until.duration_since(api.broker.ledger().now());
     let left = Duration::try_from(left).ok().filter(|left| !left.is_zero());
     let left =
         left.ok_or_else(|| ApiError::new(ErrorCode::UnknownCaller, "the session is over").hint("log in again"))?;
     let (peer, name) = Peer::introduced(introduction, &api.broker).await?;
-    let place = Place::take(guests, peer.account(), limits.guests, limits.per_guest).ok_or_else(|| {
+    let place = guests.take(peer.account()).ok_or_else(|| {
         api.metrics.rate_limited(Limit::Connections);
         busy()
     })?;

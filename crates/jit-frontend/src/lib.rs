@@ -7,8 +7,8 @@
 //!  identity provider ══ TLS ═══════════════► listener ─► logout ─► tokens, sessions, daemon ══ who was logged out ══► jitd
 //! ```
 //! - [`config`]: the front end's own file; [`certificate`]: the serving certificate, which can be replaced while it runs
-//! - [`places`]: how many connections there may be, in total and of one address
-//! - [`listener`]: connections, from the handshake to their end; [`client_key`]: the key that a client proves
+//! - [`listener`]: connections, from the handshake to their end; [`network`]: which addresses are one host's
+//! - [`client_key`]: the key that a client proves
 //! - [`routes`]: what each request is answered; [`answer`]: the front end's own answers
 //! - [`logout`]: what follows when a provider ends a login
 //! - [`sessions`]: who has proved with which key who they are; [`tokens`]: verifies ID tokens and logout tokens
@@ -31,7 +31,7 @@ pub mod config;
 pub mod daemon;
 pub mod listener;
 pub mod logout;
-pub mod places;
+pub mod network;
 pub mod routes;
 pub mod sessions;
 pub mod tokens;

@@ -7,7 +7,7 @@
 //! Who does not begin gets nothing of the TLS library's memory. There are no session tickets: each connection proves its key.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jit_dial::{notice_silence, provider};
+use jit_host::places::{Place, Places};
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::TLS13;
@@ -27,11 +28,11 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client_key::{AnyKey, ClientKey};
-use crate::places::{Place, Places};
+use crate::network::network;
 use crate::routes::{Client, Routes, Stranger};
 
 /// Connections at a time, in total and of one address. Below two files for each, see `LimitNOFILE=` of the unit.
-pub const CONNECTIONS: usize = 2560;
+const CONNECTIONS: usize = 2560;
 /// Connections of one address: an office behind one address has some.
 pub const CONNECTIONS_OF_ONE: usize = 256;
 
@@ -49,7 +50,7 @@ const HEADERS: usize = 64;
 /// A front end that serves.
 pub struct Listener {
     routes: Arc<Routes>,
-    places: Arc<Places>,
+    places: Arc<Places<IpAddr>>,
     tls: TlsAcceptor,
 }
 
@@ -58,11 +59,7 @@ impl Listener {
     ///
     /// # Errors
     /// That of rustls.
-    pub fn new(
-        routes: Arc<Routes>,
-        certificate: Arc<dyn ResolvesServerCert>,
-        places: Arc<Places>,
-    ) -> Result<Self, rustls::Error> {
+    pub fn new(routes: Arc<Routes>, certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, rustls::Error> {
         let mut tls = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(AnyKey::verifier())
@@ -70,6 +67,7 @@ impl Listener {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         tls.send_tls13_tickets = 0;
         tls.session_storage = Arc::new(NoServerSessionStorage {});
+        let places = Places::new(CONNECTIONS, CONNECTIONS_OF_ONE);
         Ok(Self { routes, places, tls: TlsAcceptor::from(Arc::new(tls)) })
     }
 
@@ -77,7 +75,7 @@ impl Listener {
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => match self.places.enter(peer.ip()) {
+                Ok((stream, peer)) => match self.places.take(network(peer.ip())) {
                     Some(place) => {
                         let listener = Arc::clone(&self);
                         tokio::spawn(async move { listener.connection(stream, peer, place).await });
@@ -97,7 +95,7 @@ impl Listener {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, place: Place<IpAddr>) {
         let _place = place;
         if notice_silence(&stream).is_err() {
             return;

@@ -10,9 +10,8 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use jit_frontend::certificate::Certificate;
 use jit_frontend::config::Config;
-use jit_frontend::listener::{CONNECTIONS, CONNECTIONS_OF_ONE, Listener};
+use jit_frontend::listener::Listener;
 use jit_frontend::logout::TURNS;
-use jit_frontend::places::Places;
 use jit_frontend::routes::Routes;
 use jit_frontend::sessions::Sessions;
 use jit_frontend::tokens::Tokens;
@@ -107,9 +106,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
             refusals: parking_lot::Mutex::default(),
             clock: CLOCK,
         });
-        let places = Places::new(CONNECTIONS, CONNECTIONS_OF_ONE);
         let resolver = Arc::clone(&certificate);
-        let listener = Listener::new(routes, resolver, places).map_err(|error| Failure::other(error.to_string()))?;
+        let listener = Listener::new(routes, resolver).map_err(|error| Failure::other(error.to_string()))?;
         tracing::info!(server = config.server, "ready");
         jit_service::ready();
         tokio::select! {

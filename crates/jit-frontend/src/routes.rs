@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{self, Body};
 use crate::client_key::ClientKey;
 use crate::daemon::{Caller, Connection, introduce};
-use crate::places::network;
+use crate::network::network;
 use crate::sessions::{Session, Sessions};
 use crate::tokens::Tokens;
 
