@@ -32,9 +32,19 @@ main() {
     local deb=() rpm=()
     [[ $profile != dev ]] || { deb=(--fast); rpm=(--payload-compress gzip); }
     "$tools/cargo-deb" deb --no-build --deb-revision "$revision" "${deb[@]}" --output "$packages/" >&2
+    dated
     "$tools/cargo-generate-rpm" generate-rpm --set-metadata "release = \"$revision\"" "${rpm[@]}" \
         --output "$packages/" >&2
     printf '%s\n' "$packages"/*.deb "$packages"/*.rpm
+}
+
+# dated: the .rpm has the files' times, newer ones as the date of the commit. Older ones, of whoever had the files before the
+# commit was made, become that date too; none becomes older, or cargo would not notice a change.
+dated() {
+    local sources
+    mapfile -t sources < <(sed -n 's/.*{ source = "\([^"]*\)", dest.*/\1/p' Cargo.toml)
+    # shellcheck disable=SC2068 # some are globs
+    find ${sources[@]} -not -newermt "@$SOURCE_DATE_EPOCH" -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 }
 
 # programs FOLDER
