@@ -41,13 +41,8 @@ bill_of_materials() {
     local file=jitd-bill.cdx
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) "$1/cargo-cyclonedx" cyclonedx --format json --spec-version 1.5 \
         --manifest-path Cargo.toml --override-filename "$file" --quiet >&2
-    python3 -c '
-import json, sys
-bill = json.load(open(sys.argv[1]))
-bill.pop("serialNumber", None)
-json.dump(bill, sys.stdout, indent=1, sort_keys=True)
-print()
-' "$file.json"
+    gzip -dc target/packages/stage/libraries.gz | packaging/bill.py "$PWD" "$file.json" \
+        crates/jit-{login,gateway,notify,frontend}/"$file.json"
     find . -name "$file.json" -not -path './target/*' -delete
 }
 
