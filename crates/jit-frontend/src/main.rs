@@ -19,12 +19,24 @@ use jit_service::{Failure, account, ended, print, socket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-/// Lets people of identity providers call jitd over TLS
+/// Let people of identity providers call jitd over TLS
 #[derive(Parser)]
-#[command(name = "jit-frontend", version)]
+#[command(name = "jit-frontend", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  jit-frontend check
+  jit-frontend invite
+  jit-frontend serve")]
 struct Arguments {
-    /// The configuration
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/jit-frontend/config.yaml")]
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "/etc/jit-frontend/config.yaml",
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -32,11 +44,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run the front end
+    /// Run the front end until SIGTERM
+    #[command(after_help = "\
+Examples:
+  jit-frontend serve
+  jit-frontend --config ./config.yaml serve")]
     Serve,
-    /// Read the configuration and the certificate that it names, and say what is wrong with them
+    /// Check the configuration and the certificate that it names
+    #[command(after_help = "\
+Examples:
+  jit-frontend check
+  jit-frontend --config ./config.yaml check")]
     Check,
-    /// Print the line that people log in with: the address, and the fingerprint of the certificate to accept
+    /// Print the command with which people log in, with the address and the fingerprint of the certificate to accept
+    #[command(after_help = "\
+Examples:
+  jit-frontend invite")]
     Invite,
     /// Print the manual page
     #[command(hide = true)]
@@ -118,4 +141,19 @@ fn serve(path: &Path) -> Result<(), Failure> {
         tracing::info!("stopping");
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_example_in_the_help_parses() {
+        for (example, words) in jit_manual::examples(&Arguments::command()) {
+            let parsed = Arguments::try_parse_from(words);
+            assert!(parsed.is_ok(), "{example}: {}", parsed.err().unwrap());
+        }
+    }
 }

@@ -25,10 +25,21 @@ use tokio::sync::watch;
 
 /// A TLS proxy in front of kube-apiserver that ends every stream of a grant when the grant ends
 #[derive(Parser)]
-#[command(name = "jit-gateway", version)]
+#[command(name = "jit-gateway", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  jit-gateway check
+  jit-gateway serve")]
 struct Arguments {
-    /// The configuration
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/jit-gateway/config.yaml")]
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "/etc/jit-gateway/config.yaml",
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -36,9 +47,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run the gateway
+    /// Run the gateway until SIGTERM
+    #[command(after_help = "\
+Examples:
+  jit-gateway serve
+  jit-gateway --config ./config.yaml serve")]
     Serve,
-    /// Read the configuration and the kubeconfigs that it names, and say what is wrong with them
+    /// Check the configuration and the kubeconfigs that it names
+    #[command(after_help = "\
+Examples:
+  jit-gateway check
+  jit-gateway --config ./config.yaml check")]
     Check,
     /// Print the manual page
     #[command(hide = true)]
@@ -137,4 +156,19 @@ fn serve(path: &Path) -> Result<(), Failure> {
     // It would wait for a write to a disk that hangs.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_example_in_the_help_parses() {
+        for (example, words) in jit_manual::examples(&Arguments::command()) {
+            let parsed = Arguments::try_parse_from(words);
+            assert!(parsed.is_ok(), "{example}: {}", parsed.err().unwrap());
+        }
+    }
 }

@@ -28,12 +28,24 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Tells approvers, requesters and administrators what happens in jitd
+/// Tell approvers, requesters and administrators what happens in jitd
 #[derive(Parser)]
-#[command(name = "jit-notify", version)]
+#[command(name = "jit-notify", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  jit-notify check
+  jit-notify test --all
+  jit-notify status")]
 struct Arguments {
-    /// The configuration
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/jit-notify/config.yaml")]
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "/etc/jit-notify/config.yaml",
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -41,24 +53,48 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run the channels
+    /// Run the channels until SIGTERM
+    #[command(after_help = "\
+Examples:
+  jit-notify serve
+  jit-notify --config ./config.yaml serve")]
     Serve,
-    /// Read the configuration and the secrets, and say what is wrong with them
+    /// Check the configuration and the secrets that it names
+    #[command(after_help = "\
+Examples:
+  jit-notify check
+  jit-notify --config ./config.yaml check")]
     Check,
-    /// Print what boards say about a made-up request, in the words of their templates; no secret is needed for it
+    /// Print the messages that boards would send about a made-up request; needs no secret
+    #[command(after_help = "\
+Examples:
+  jit-notify preview
+  jit-notify preview payments-chat")]
     Preview {
-        /// The channel; every board if absent
+        /// The channel [default: every board]
         channel: Option<String>,
     },
-    /// Send a made-up fact through channels of the running program, once, and say what their receivers answered
+    /// Send a made-up fact through running channels, once, and print what their receivers answered
+    #[command(after_help = "\
+Examples:
+  jit-notify test payments-chat
+  jit-notify test --all")]
     Test(Which),
-    /// Say how far each channel is, what waits, and what its receiver refused
+    /// Show how far each channel is, what waits, and what its receiver refused
+    #[command(after_help = "\
+Examples:
+  jit-notify status
+  jit-notify status -o json")]
     Status {
-        /// The format
+        /// Output format
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
-    /// Send everything again that happened since a time
+    /// Send again everything that happened since a time
+    #[command(after_help = "\
+Examples:
+  jit-notify replay payments-chat --since 2h
+  jit-notify replay payments-chat --since 2026-11-29T21:00:00Z")]
     Replay {
         /// The channel
         channel: String,
@@ -67,6 +103,9 @@ enum Verb {
         since: String,
     },
     /// Print metrics in the text format of Prometheus
+    #[command(after_help = "\
+Examples:
+  jit-notify metrics")]
     Metrics,
     /// Print the manual page
     #[command(hide = true)]
@@ -297,6 +336,21 @@ async fn write_metrics(channels: &Channels, folder: &Path) {
         let write = move || files::write(&folder, "metrics.prom", text.as_bytes(), 0o644, Existing::Replaced);
         if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
             tracing::warn!(%error, "the metrics cannot be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_example_in_the_help_parses() {
+        for (example, words) in jit_manual::examples(&Arguments::command()) {
+            let parsed = Arguments::try_parse_from(words);
+            assert!(parsed.is_ok(), "{example}: {}", parsed.err().unwrap());
         }
     }
 }

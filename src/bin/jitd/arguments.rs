@@ -286,7 +286,8 @@ pub(crate) enum AuditVerb {
 Examples:
   jitd audit verify
   jitd audit verify --file trail.jsonl
-  jitd audit verify --file backup.db --head 5df6e0e2761359d30a8275058e299fcc0381534545f55cf43e41983f5d4c9456:28")]
+  jitd audit verify --file backup.db \\
+    --head 5df6e0e2761359d30a8275058e299fcc0381534545f55cf43e41983f5d4c9456:28")]
     Verify {
         /// Check exported lines (`-` for stdin) or a backup instead of this host's trail; needs no configuration.
         #[arg(long, value_name = "FILE")]
