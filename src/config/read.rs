@@ -62,7 +62,10 @@ impl Config {
             let fault = error.at(path);
             Faults(vec![Fault { hint: hint.or(fault.hint), ..fault }])
         })?;
-        let misread = |error| Faults(vec![Fault { why: configuration::misread(path, &error), hint: None }]);
+        let misread = |error| {
+            let error = configuration::misread(path, &error);
+            Faults(vec![Fault { why: error.to_string(), hint: error.hint() }])
+        };
         let file = serde_saphyr::from_str(&text).map_err(misread)?;
         let written = Written { path, file, placeholders };
         let mut faults = written.unfilled(&text);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{DefaultMessageFormatter, MessageFormatter};
+use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter};
 
 use crate::files::{FileError, read_configuration};
 use crate::hint::{Hint, page};
@@ -46,20 +46,32 @@ pub fn read<T: DeserializeOwned>(path: &Path, manual: &str) -> Result<T, ConfigE
         }
         other => ConfigError { what: other.to_string(), hint: other.hint() },
     })?;
-    serde_saphyr::from_str(&text).map_err(|error| ConfigError { what: misread(path, &error), hint: None })
+    serde_saphyr::from_str(&text).map_err(|error| misread(path, &error))
 }
 
 /// A mistake in YAML, on one line.
 #[must_use]
-pub fn misread(path: &Path, error: &serde_saphyr::Error) -> String {
+pub fn misread(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
     let why = DefaultMessageFormatter.format_message(error.without_snippet());
     // The file may contain anything, and so may the message.
     let why: String =
         why.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect();
-    match error.location() {
+    let what = match error.location() {
         Some(place) => format!("{}:{}:{}: {why}", path.display(), place.line(), place.column()),
         None => format!("{}: {why}", path.display()),
-    }
+    };
+    ConfigError { what, hint: meant(error.without_snippet()).map(|word| format!("did you mean `{word}`?").into()) }
+}
+
+/// The word that was meant, if one is so near that it is likely.
+fn meant(error: &serde_saphyr::Error) -> Option<&'static str> {
+    let (written, known) = match error {
+        Error::SerdeUnknownField { field, expected, .. } => (field, expected),
+        Error::SerdeUnknownVariant { variant, expected, .. } => (variant, expected),
+        _ => return None,
+    };
+    let near = known.iter().map(|word| (strsim::osa_distance(written, word), *word)).min();
+    near.filter(|(changes, _)| changes * 3 <= written.chars().count()).map(|(_, word)| word)
 }
 
 #[cfg(test)]
@@ -96,7 +108,7 @@ mod tests {
         assert_eq!(told(Some("server: https://h\n"), 0o600), "https://h");
         assert_eq!(
             told(Some("server: h\nservre: i\n"), 0o600),
-            "PATH:2:1: unknown field `servre`, expected one of server"
+            "PATH:2:1: unknown field `servre`, expected one of server\nhint: did you mean `server`?"
         );
         assert_eq!(told(Some("# empty\n{}\n"), 0o600), "PATH:2:1: missing field `server`");
         let lines = told(Some("server: [\n"), 0o600);

@@ -219,7 +219,7 @@ fn read(path: &Path) -> Result<Config, Failure> {
 
 fn not_meant(faults: &Faults) -> Failure {
     match faults.0.as_slice() {
-        [fault] => Failure::usage(fault.to_string()).with_hint(fault.hint().unwrap_or_default()),
+        [fault] => Failure::Usage { what: fault.to_string(), hint: fault.hint() },
         _ => Failure::usage(faults.lines().join(AND)),
     }
 }

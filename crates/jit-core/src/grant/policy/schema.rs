@@ -376,7 +376,8 @@ fn kind(value: &Value) -> &'static str {
 
 /// `did you mean …`, or all known words.
 pub(super) fn nearest(written: &str, known: &[&str]) -> String {
-    let close = known.iter().map(|word| (distance(written, word), word)).min();
+    let lower = written.to_lowercase();
+    let close = known.iter().map(|word| (strsim::osa_distance(&lower, &word.to_lowercase()), word)).min();
     match close {
         // Two letters of a word of three are another word.
         Some((distance, word)) if distance <= 2.max(written.len() / 3) && distance * 2 <= written.chars().count() => {
@@ -389,21 +390,4 @@ pub(super) fn nearest(written: &str, known: &[&str]) -> String {
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// How many letters have to be added, removed or changed (Levenshtein distance), ignoring case.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other) = (one.to_lowercase(), other.to_lowercase());
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (number, left) in one.chars().take(80).enumerate() {
-        let mut next = vec![number + 1];
-        for (right, pair) in other.chars().zip(row.windows(2)) {
-            if let ([across, above], Some(before)) = (pair, next.last()) {
-                let cost = (across + usize::from(left != right)).min(above + 1).min(before + 1);
-                next.push(cost);
-            }
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
