@@ -21,7 +21,7 @@ use super::views::Scan;
 use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
 use crate::gateway::Reached;
-use crate::grant::request::{ClusterName, Login, Namespace, PersonName, Reason, RoleRef};
+use crate::grant::request::{ClusterName, Login, Malformed, Namespace, PersonName, Reason, RoleRef};
 use crate::grant::{Filter, Grant, Operator, Phase};
 use crate::ledger::Place;
 use crate::wire::{
@@ -428,7 +428,8 @@ pub(super) fn break_glass(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
 pub(super) fn review(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let ReviewBody { digest, verdict, words } = call.body()?;
-        let words = words.parse().map_err(|wrong| ApiError::from(vec![wrong]))?;
+        let named = |wrong: Malformed| ApiError::from(vec![Malformed { field: "words", ..wrong }]);
+        let words = words.parse().map_err(named)?;
         let grant = call.api.broker.review(&grant, call.caller.person(), &digest, verdict, words).await?;
         answer(&call, &grant)
     }

@@ -107,9 +107,9 @@ impl From<BrokerError> for ApiError {
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::NoSuchGrant(_) => {
-                Self::new(ErrorCode::NoSuchGrant, error.to_string()).hint("`jit-login ls --all` lists yours")
-            }
+            LedgerError::NoSuchGrant(_) => Self::new(ErrorCode::NoSuchGrant, error.to_string()).hint(
+                "`jit-login ls --all` lists the grants that you may see; root finds ids with `jitd audit export`",
+            ),
             LedgerError::Ambiguous { .. } => Self::of(ErrorCode::AmbiguousId, &error),
             LedgerError::Trail(TrailError::Silent { .. }) => {
                 Self::no_trail("the audit trail does not answer, so nothing was recorded")

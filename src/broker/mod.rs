@@ -595,5 +595,5 @@ impl Site {
 fn over(seen: &Grant) -> Refusal {
     let cause = seen.end_cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
     let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
-    Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("make a new request")
+    Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}"))
 }

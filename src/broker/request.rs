@@ -94,10 +94,14 @@ impl Broker {
         words: Words,
         dry_run: bool,
     ) -> Result<Explanation, BrokerError> {
+        if dry_run {
+            self.ensure_not_drained()?;
+        }
         let site = self.site(&ask.cluster)?;
         self.groups_are_known(requester)?;
         let usage = self.usage(&requester.name, None).await?;
         let now = self.ledger.now();
+        ask.begins_in_time(now)?;
         if let Err(denial) = policy::draft_could_be_asked(&self.policy(), requester, ask, words, now, usage) {
             return Ok(Explanation {
                 decision: Decision::Deny(denial),
@@ -156,8 +160,9 @@ impl Broker {
         self.directory_is_fresh(requester)?;
         self.groups_are_known(requester)?;
         let usage = self.usage(&requester.name, None).await?;
-        policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
-            .map_err(|denial| denial.refusal())?;
+        let now = self.ledger.now();
+        ask.begins_in_time(now)?;
+        policy::could_be_asked(&self.policy(), requester, ask, now, usage).map_err(|denial| denial.refusal())?;
         scope::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
         self.key_is_free(&key, requester, site).await?;

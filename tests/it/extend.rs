@@ -101,7 +101,7 @@ fn an_extension_never_exceeds_the_rule() {
         assert_eq!(extend(&bastion, &access.grant, "1m").0, 200);
         assert_eq!(agree(&bastion, &access.grant).0, 200);
     }
-    refused(&extend(&bastion, &access.grant, "5s"), 403, "policy-denied", "at most 0 s more");
+    refused(&extend(&bastion, &access.grant, "5s"), 403, "policy-denied", "at most 0s more");
     bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null);
     refused(&extend(&bastion, &access.grant, "5s"), 410, "too-late", "ended");
 }

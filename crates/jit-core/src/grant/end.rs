@@ -42,8 +42,8 @@ pub fn release(grant: &Grant, requester: &Person) -> Result<EndCause, Refusal> {
 pub fn revoke(grant: &Grant, by: &Person, admins: &[String]) -> Result<EndCause, Refusal> {
     let approvers = grant.terms.groups();
     if !by.is_in_any(admins) && !by.is_in_any(&approvers) {
-        let who = [approvers, vec!["admins"]].concat().join(", ");
-        return Err(Refusal::new(Code::NotAllowed, format!("only {who} may revoke this grant")));
+        let who = [approvers, vec!["admins"]].concat().join(" or ");
+        return Err(Refusal::new(Code::NotAllowed, format!("only members of {who} may revoke this grant")));
     }
     match grant.phase {
         Phase::Approved | Phase::Live => Ok(EndCause::Revoked),

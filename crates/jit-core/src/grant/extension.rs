@@ -14,7 +14,7 @@ use super::digest::sha256_hex;
 use super::four_eyes::{counts_once, login_holds, yes_of};
 use super::policy::{Yes, unmet};
 use super::refusal::{Code, Refusal};
-use super::request::{Person, Reason, Window, after};
+use super::request::{Person, Reason, Window, after, written};
 use super::{Event, Grant, Phase};
 
 /// A requested extension.
@@ -121,8 +121,8 @@ fn end(grant: &Grant, more: Window, now: Timestamp) -> Result<Timestamp, Refusal
     let (until, last) = (after(deadline, more.duration()), after(live_at, grant.terms.max_total.duration()));
     if until > last {
         let left = last.duration_since(deadline).max(SignedDuration::ZERO).as_secs();
-        let why =
-            format!("rule `{}` allows {} in total, so at most {left} s more", grant.terms.rule, grant.terms.max_total);
+        let (rule, total) = (&grant.terms.rule, grant.terms.max_total);
+        let why = format!("rule `{rule}` allows {total} in total, so at most {} more", written(left));
         return Err(Refusal::new(Code::PolicyDenied, why).hint("request less, or make a new request"));
     }
     Ok(until)

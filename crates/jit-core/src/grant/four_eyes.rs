@@ -21,7 +21,8 @@ pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
         .map_err(|refusal| refusal.hint("somebody else in the approving groups has to answer"))?;
     let groups = grant.terms.groups();
     if !approver.is_in_any(&groups) {
-        let who = if groups.is_empty() { "nobody".to_owned() } else { format!("only {}", groups.join(", ")) };
+        let who =
+            if groups.is_empty() { "nobody".to_owned() } else { format!("only members of {}", groups.join(" or ")) };
         return Err(Refusal::new(Code::NotAllowed, format!("{who} may answer this request")));
     }
     Ok(())

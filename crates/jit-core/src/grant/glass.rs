@@ -19,7 +19,7 @@ use super::digest::sha256_hex;
 use super::four_eyes::{counts_once, in_groups_of, is_another, login_holds};
 use super::policy::{BreakGlass, Step, Yes, unmet};
 use super::refusal::{Code, Refusal};
-use super::request::{Person, Reason, Window, after};
+use super::request::{Person, Reason, Window, after, written};
 use super::{Event, Grant, Phase};
 
 /// A use of break-glass.
@@ -130,7 +130,7 @@ pub fn break_glass(
     };
     if now < from {
         let left = from.duration_since(now).as_secs().saturating_add(1);
-        let why = format!("break-glass is available in {left} s");
+        let why = format!("break-glass is available in {}", written(left));
         return Err(Refusal::new(Code::WrongPhase, why).hint("use it then, if nobody has answered"));
     }
     login_holds(grant, by, "break-glass here", now)?;
@@ -180,8 +180,12 @@ pub fn review(
         return Err(Refusal::new(Code::NotAllowed, why).hint(who));
     }
     if !decides && !steps.iter().any(|step| step.counts(&by)) {
-        let who: Vec<String> = steps.iter().map(ToString::to_string).collect();
-        return Err(Refusal::new(Code::NotAllowed, format!("only {} may review this", who.join(" and "))));
+        let who = steps.iter().map(|step| {
+            let hours = step.hours.as_ref().map_or(String::new(), |hours| format!(" ({hours})"));
+            format!("{}{hours}", step.groups.join(" or "))
+        });
+        let who = who.collect::<Vec<_>>().join(" or ");
+        return Err(Refusal::new(Code::NotAllowed, format!("only members of {who} may review this")));
     }
     counts_once(&glass.reviewers(), reviewer, "reviewed this")?;
     if shown != glass.digest {

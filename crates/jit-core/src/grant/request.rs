@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::login::Flow;
+use super::refusal::{Code, Refusal};
 use crate::rbac::digest::sha256_hex;
 use crate::rbac::word::{dns_label, word};
 use crate::rbac::{self, Rule};
@@ -37,6 +38,22 @@ pub struct AccessRequest {
     /// The time from which it may be collected; absent for at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Timestamp>,
+}
+
+impl AccessRequest {
+    /// Checks that a new request does not begin in the past; a minute is for clocks that differ.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn begins_in_time(&self, now: Timestamp) -> Result<(), Refusal> {
+        match self.start {
+            Some(start) if after(start, SignedDuration::from_mins(1)) < now => {
+                let why = format!("the start {start:.0} is in the past");
+                Err(Refusal::new(Code::PolicyDenied, why).hint("leave the start out for access at once"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A person as the host knows them now, with all groups.
@@ -329,11 +346,8 @@ word!(
     /// Why the access is needed: 1 to 500 characters, no control or direction-changing characters.
     Reason,
     |text| {
-        if text.trim().is_empty() {
-            return Err(Malformed::new("reason", text, "say in a few words why you need this"));
-        }
-        if text.chars().count() > 500 {
-            return Err(Malformed::new("reason", text, "at most 500 characters"));
+        if text.trim().is_empty() || text.chars().count() > 500 {
+            return Err(Malformed::new("reason", text, "must be 1 to 500 characters, not only spaces"));
         }
         if let Some(bad) = text.chars().find(|c| c.is_control() || is_invisible(*c)) {
             return Err(Malformed::new(
@@ -647,11 +661,16 @@ impl<const LONGEST: u32> fmt::Display for Length<LONGEST> {
         if minutes > 0 {
             write!(f, "{minutes}m")?;
         }
-        if seconds > 0 {
+        if seconds > 0 || self.0 == 0 {
             write!(f, "{seconds}s")?;
         }
         Ok(())
     }
+}
+
+/// The text of any number of seconds, as [`seconds`] parses it.
+pub(super) fn written(seconds: i64) -> String {
+    Length::<{ u32::MAX }>(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)).to_string()
 }
 
 /// `now` plus `span`, or [`Timestamp::MAX`] if that is out of range.
@@ -708,6 +727,11 @@ mod tests {
         {
             assert!(text.parse::<Window>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn any_time_that_is_left_is_written_like_a_window() {
+        assert_eq!([0, 25, 480, 5400, -1].map(written), ["0s", "25s", "8m", "1h30m", "0s"]);
     }
 
     #[test]

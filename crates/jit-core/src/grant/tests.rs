@@ -41,6 +41,17 @@ fn ask() -> AccessRequest {
     }
 }
 
+/// A request may begin now or later; a minute is for clocks that differ.
+#[test]
+fn a_request_does_not_begin_in_the_past() {
+    let starting = |start: Option<i64>| AccessRequest { start: start.map(at), ..ask() }.begins_in_time(at(100));
+    for start in [None, Some(40), Some(100), Some(4000)] {
+        assert_eq!(starting(start), Ok(()), "{start:?}");
+    }
+    let refused = starting(Some(39)).unwrap_err();
+    assert!(refused.code == Code::PolicyDenied && refused.why.ends_with("is in the past"), "{refused:?}");
+}
+
 fn key() -> KeyHash {
     KeyHash::of(b"alice's")
 }

@@ -996,7 +996,7 @@ fn a_finding_names_the_permission() {
     );
     assert_eq!(
         why(&[(RBAC, "clusterroles", "bind", "view"), (RBAC, "rolebindings", "create", "")]),
-        "bind clusterroles named `view` + create rolebindings: can grant itself or anyone else any role that it may bind, such as cluster-admin"
+        "bind clusterroles named `view` + create rolebindings: can grant itself or anyone else any ClusterRole that it may bind"
     );
     assert!(why(&[("core", "secrets", "get", "a\u{1b}[2J")]).contains("`a\\u{1b}[2J`"));
     assert!(why(&[("a\u{1b}b", "*", "get", "")]).starts_with("get `*` in `a\\u{1b}b`: "));

@@ -86,7 +86,7 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         "E06",
         Critical,
         &[BIND_CLUSTER_ROLE, &[on(RBAC, &["rolebindings", "clusterrolebindings"], WRITE)]],
-        "can grant itself or anyone else any role that it may bind, such as cluster-admin",
+        "can grant itself or anyone else any ClusterRole that it may bind",
     ),
     row(
         "E06",
