@@ -18,17 +18,17 @@ use super::{Fault, Position, Report, TrailError, log, verify_file};
 /// Copies the trail at `trail` to the new file `copy`, and verifies the copy.
 ///
 /// # Errors
-/// [`TrailError::Unavailable`] if the copy could not be made; then nothing of it remains. [`TrailError::Damaged`],
-/// [`TrailError::Altered`] or [`TrailError::Incomplete`] if the trail itself is; then the copy remains, because it may be
-/// needed as evidence, and a daemon can continue with one that is only incomplete.
+/// [`TrailError::Exists`] if there is such a file. [`TrailError::Unavailable`] if the copy could not be made; then nothing
+/// of it remains. [`TrailError::Damaged`], [`TrailError::Altered`] or [`TrailError::Incomplete`] if the trail itself is;
+/// then the copy remains, because it may be needed as evidence, and a daemon can continue with one that is only incomplete.
 pub fn back_up(trail: &Path, copy: &Path, each: impl FnMut(&Position)) -> Result<Report, TrailError> {
-    let failed = |why: String, hint| TrailError::Unavailable { path: copy.display().to_string(), why, hint };
+    let failed = |why: String| TrailError::Unavailable { path: copy.display().to_string(), why, hint: None };
     let reader = open_what_is_there(trail).map_err(|fault| fault.at(trail))?;
     let is_complete = log::is_complete(trail, &reader).map_err(|fault| fault.at(trail));
     // Fails if the name exists, also as a link, so the new file is certainly ours.
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| {
-        let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
-        failed(error.to_string(), is_there.then_some("name a new file"))
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => TrailError::Exists(copy.display().to_string()),
+        _ => failed(error.to_string()),
     })?;
     let written = (|| -> Result<(), Fault> {
         let text = copy.to_str().ok_or_else(|| Fault::System("its name is not UTF-8".to_owned()))?;
@@ -43,7 +43,7 @@ pub fn back_up(trail: &Path, copy: &Path, each: impl FnMut(&Position)) -> Result
     })();
     if let Err(fault) = written {
         let _ = std::fs::remove_file(copy);
-        return Err(failed(fault.to_string(), None));
+        return Err(failed(fault.to_string()));
     }
     let report = verify_file(copy, each)?;
     is_complete.map(|()| report)

@@ -118,6 +118,20 @@ pub enum TrailError {
         /// The expected path of its log.
         log: String,
     },
+    /// The file is not an export of a trail.
+    #[error("`{0}` is not an export of a trail: its first line is not an entry")]
+    NotAnExport(String),
+    /// An export ends in the middle of a line, as a broken copy does.
+    #[error("`{path}` ends in the middle of line {line}")]
+    CutOff {
+        /// The file.
+        path: String,
+        /// Number of the line.
+        line: i64,
+    },
+    /// The new file exists already.
+    #[error("`{0}` exists already")]
+    Exists(String),
     /// Another daemon is writing this trail.
     #[error("another jitd has locked `{0}`")]
     InUse(String),
@@ -138,6 +152,9 @@ impl Hint for TrailError {
             Self::Incomplete { .. } => {
                 "copy the original's log next to the file; if the log is lost, continue with the copy that `jitd backup` makes in spite of this error"
             }
+            Self::NotAnExport(_) => "`jitd audit export` writes one",
+            Self::CutOff { .. } => "export it again with `jitd audit export`",
+            Self::Exists(_) => "name a new file",
             Self::InUse(_) => "only one daemon can use a state folder; stop the other one",
         };
         Some(hint.into())

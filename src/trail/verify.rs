@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, Write};
+use std::io::{BufRead, ErrorKind, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -91,15 +91,39 @@ pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Repor
 /// Verifies exported lines. `each` is called with the position of every valid event.
 ///
 /// # Errors
-/// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
-pub fn verify_lines(lines: impl BufRead, name: &Path, mut each: impl FnMut(&Position)) -> Result<Report, TrailError> {
+/// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::NotAnExport`]; [`TrailError::CutOff`];
+/// [`TrailError::Unavailable`].
+pub fn verify_lines(
+    mut lines: impl BufRead,
+    name: &Path,
+    mut each: impl FnMut(&Position),
+) -> Result<Report, TrailError> {
     let mut checker = Checker::new().map_err(|fault| fault.at(name))?;
-    for line in lines.lines() {
-        let line = line.map_err(|error| Fault::System(error.to_string()).at(name))?;
-        checker.next(&line).map_err(|fault| fault.at(name))?;
-        each(&checker.head.position);
+    let shown = || name.display().to_string();
+    let mut read = String::new();
+    loop {
+        let number = checker.head.next();
+        read.clear();
+        match lines.read_line(&mut read) {
+            Ok(0) => return Ok(checker.report()),
+            Ok(_) => {}
+            Err(error) if number == 1 && error.kind() == ErrorKind::InvalidData => {
+                return Err(TrailError::NotAnExport(shown()));
+            }
+            Err(error) => return Err(Fault::System(error.to_string()).at(name)),
+        }
+        let line = read.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let is_whole = line.is_some();
+        let line = line.unwrap_or(&read);
+        match checker.next(line) {
+            Ok(_) => each(&checker.head.position),
+            Err(_) if number == 1 && parse(line).is_err() => return Err(TrailError::NotAnExport(shown())),
+            Err(_) if !is_whole && parse(line).is_err() => {
+                return Err(TrailError::CutOff { path: shown(), line: number });
+            }
+            Err(fault) => return Err(fault.at(name)),
+        }
     }
-    Ok(checker.report())
 }
 
 /// Writes every line as it is stored, oldest first.

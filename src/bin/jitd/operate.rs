@@ -74,7 +74,7 @@ pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> 
         Ok((before, client.resume().await?))
     })?;
     match before.draining {
-        Some(draining) => say!("resumed; it was drained {}", since(&draining)),
+        Some(draining) => say!("resumed; it had been draining {}", since(&draining)),
         None => say!("jitd was not draining"),
     }
     print::result(describe(&state))

@@ -164,3 +164,23 @@ proptest! {
         }
     }
 }
+
+/// A file that is no export, and one that was cut, are not called damaged.
+#[tokio::test]
+async fn a_cut_export_is_told_from_a_damaged_one() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    trail.append(vec![requested(1), requested(2), requested(3)], None).await.unwrap();
+    trail.close();
+    let mut lines = Vec::new();
+    export(&folder.trail(), &mut lines).unwrap();
+    let verified = |lines: &[u8]| verify_lines(lines, Path::new("export"), |_| {});
+    let whole = lines.len();
+    assert_eq!(verified(&lines[..whole - 1]).unwrap().events, 3, "only the end of the last line is missing");
+    assert!(matches!(verified(&lines[..whole - 9]), Err(TrailError::CutOff { line: 3, .. })));
+    let ended = [&lines[..whole - 9], b"\n"].concat();
+    assert!(matches!(verified(&ended), Err(TrailError::Damaged { seq: 3, .. })));
+    for other in [&b"rules: []\n"[..], b"{}", b"\n", b"\x1f\x8b\xff\n"] {
+        assert!(matches!(verified(other), Err(TrailError::NotAnExport(_))), "{other:?}");
+    }
+}
