@@ -5,6 +5,7 @@
 //! `transport` uses them.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use base64::Engine;
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use jit_dial::ApiServer;
 use k8s_openapi::ByteString;
-use kube::config::{AuthInfo, Kubeconfig};
+use kube::config::{AuthInfo, Kubeconfig, KubeconfigError};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
@@ -115,7 +116,13 @@ impl Endpoint {
             field: "kubeconfig",
             why: format!("`{}`: {why}", path.display()),
         };
-        let file = Kubeconfig::read_from(path).map_err(|why| wrong(why.to_string()))?;
+        let file = Kubeconfig::read_from(path).map_err(|error| match error {
+            KubeconfigError::ReadConfig(error, _) if error.kind() == ErrorKind::NotFound => {
+                EndpointError { why: format!("`{}` does not exist", path.display()), ..wrong(String::new()) }
+            }
+            KubeconfigError::ReadConfig(error, _) => wrong(error.to_string()),
+            other => wrong(other.to_string()),
+        })?;
         let context = context.map_or_else(|| current_context(&file), |name| context_of(&file, name)).map_err(wrong)?;
         let cluster = file
             .clusters

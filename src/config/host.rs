@@ -38,7 +38,7 @@ impl FromStr for HostName {
     type Err = NoHostName;
 
     fn from_str(text: &str) -> Result<Self, NoHostName> {
-        let label: ClusterName = text.parse()?;
+        let label: ClusterName = text.parse().map_err(|wrong| Malformed { field: "host", ..wrong })?;
         if label.as_str().len() > LONGEST { Err(NoHostName::Long) } else { Ok(Self(label)) }
     }
 }
@@ -46,5 +46,16 @@ impl FromStr for HostName {
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_host_names_the_host() {
+        let wrong = "bastion_1".parse::<HostName>().unwrap_err().to_string();
+        assert!(wrong.starts_with("host `bastion_1`: must be "), "{wrong}");
     }
 }

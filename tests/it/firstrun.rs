@@ -237,6 +237,10 @@ fn existing_files_are_not_changed() {
     assert!(text(&again.stderr).contains("config.yaml exists and is unchanged"), "{}", text(&again.stderr));
     assert!(text(&again.stderr).contains("cluster prod: the authority exists already"), "{}", text(&again.stderr));
     assert_eq!(all(), before);
+    let other = host.jitd(&["init", "--cluster", "staging"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(text(&other.stderr).contains("cluster `staging` is not in `"), "{}", text(&other.stderr));
+    assert_eq!(all(), before);
 
     // Only the configuration is missing, and the answers for the policy are not needed.
     fs::remove_file(host.config()).unwrap();

@@ -43,22 +43,25 @@ pub(crate) struct Diagnosis {
     fix: Option<String>,
 }
 
-impl std::fmt::Display for Diagnosis {
-    /// One line, and a second one with the fix.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Diagnosis {
+    /// One line, and a second one with the fix; the check's name is padded to `width`.
+    fn lines(&self, width: usize) -> String {
         let mark = match self.state {
             Verdict::Ok => "ok",
             Verdict::Warning => "warn",
             Verdict::Fault => "fail",
             Verdict::Skipped => "skip",
         };
-        write!(f, "{mark:<5} {:<14} {}", self.check, self.found)?;
-        self.fix.as_ref().map_or(Ok(()), |fix| write!(f, "\n{:21}hint: {fix}", ""))
+        let line = format!("{mark:<5} {:<width$} {}", self.check, self.found);
+        match &self.fix {
+            Some(fix) => format!("{line}\n{:1$}hint: {fix}", "", width.saturating_add(7)),
+            None => line,
+        }
     }
 }
 
 pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
-    let mut report = Report { output, diagnoses: Vec::new() };
+    let mut report = Report { output, width: width(path), diagnoses: Vec::new() };
     report.examine(path)?;
     let Report { diagnoses, .. } = report;
     if matches!(output, Output::Json) {
@@ -73,6 +76,8 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
 /// The results so far. Each one is printed at once, because a cluster that does not answer takes seconds.
 struct Report {
     output: Output,
+    /// The width of the names of the checks.
+    width: usize,
     diagnoses: Vec<Diagnosis>,
 }
 
@@ -115,7 +120,7 @@ impl Report {
         let diagnosis = Diagnosis { check: check.to_owned(), state, found: found.into(), fix };
         if matches!(self.output, Output::Text) {
             // A result that cannot be printed still counts for the exit code.
-            let _ = print::result(diagnosis.to_string());
+            let _ = print::result(diagnosis.lines(self.width));
         }
         self.diagnoses.push(diagnosis);
     }
@@ -320,6 +325,13 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// The length of the longest name of a check. A directory's name is a URL, so it does not count.
+fn width(path: &Path) -> usize {
+    let config = Config::read_without_policy(path).ok();
+    let names = config.iter().flat_map(|config| config.clusters.keys());
+    names.map(|name| format!("authority {name}").len()).max().unwrap_or(0).max("configuration ".len())
 }
 
 /// Whether the policy could be read.

@@ -128,6 +128,15 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
         (files::write(path, &answers, account.as_ref())?, answers.distribution)
     };
     let config = Config::read_with_placeholders(path).map_err(|faults| not_meant(&faults))?;
+    if let Some(name) = &wanted.cluster
+        && !config.clusters.keys().any(|known| known.as_str() == name)
+    {
+        let (name, path) = (name.escape_default(), path.display());
+        let why = format!("cluster `{name}` is not in `{path}`, which `jitd init` does not change");
+        return Err(Failure::usage(why).with_hint(
+            "add it under `clusters:` and run `jitd init` again, which creates the authority of every cluster that has none",
+        ));
+    }
     service_folder(&config.state, account.as_ref())?;
     let made = Made {
         config: path.to_owned(),
