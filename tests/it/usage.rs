@@ -182,6 +182,32 @@ fn of_several_grants_none_is_used_silently() {
     assert_eq!(said(&bastion, ALICE, &["end"]).0, Some(2));
 }
 
+/// What a message says is so, and what it tells people to type is right.
+#[test]
+fn a_message_says_only_what_is_so() {
+    let bastion = Bastion::start();
+    let says = |person, words: &[&str], code: i32, parts: &[&str]| {
+        let (found, out, err) = said(&bastion, person, words);
+        assert!(found == Some(code) && parts.iter().all(|part| err.contains(part)), "{words:?}: {found:?} {out}{err}");
+        err
+    };
+    says(ALICE, &["can", "paly"], 0, &["you may request nothing in cluster paly\n", "you may request access in play"]);
+    let id = asked(&bastion, &bastion.ns);
+    says(BOB, &["approve", &id, "--digest", "1234"], 4, &["digest-mismatch"]);
+    let approved = says(BOB, &["approve", &id, "--yes", "--for", "5m"], 0, &["approved"]);
+    assert!(!approved.contains("narrowed"), "{approved}");
+    let collected = says(ALICE, &["wait"], 0, &["approved by bob"]);
+    assert!(!collected.contains("narrowed"), "{collected}");
+    says(ALICE, &["withdraw"], 2, &["none of your grants is pending or approved"]);
+    says(ALICE, &["run", &id, "kubectl", "get", "pods"], 2, &[&format!("run {id} -- kubectl get pods`")]);
+    says(ALICE, &["extend", "--for", "1m", "--reason", "INC-1", "--no-wait"], 0, &[]);
+    says(BOB, &["deny", &id, "--reason", "no more"], 0, &["the extension was denied; the access continues until "]);
+    // Her own only.
+    let (_, out, _) = said(&bastion, BOB, &["status", "-o", "name"]);
+    assert_eq!(out.trim(), "");
+    assert_eq!(said(&bastion, ALICE, &["status", "-o", "name"]).1.trim(), id);
+}
+
 /// `--again` does not repeat a request that is still pending.
 #[test]
 fn again_does_not_repeat_what_is_pending() {

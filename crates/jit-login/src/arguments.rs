@@ -155,7 +155,7 @@ Examples:
         #[arg(long, requires = "watch")]
         bell: bool,
     },
-    /// Show your active access; --short and --waiting print one line for a shell prompt
+    /// Show your own access and requests; --short and --waiting print one line for a shell prompt
     #[command(after_help = "\
 Examples:
   jit-login status
@@ -738,7 +738,9 @@ impl Less {
         if body == LessBody::default() {
             return Ok(None);
         }
-        let _ = body.parse().map_err(|wrong| malformed_request(&wrong))?;
+        let _ = body
+            .parse()
+            .map_err(|wrong| malformed(&wrong, format!("`{} help approve` shows what to write", program())))?;
         Ok(Some(body))
     }
 }

@@ -195,7 +195,7 @@ pub(crate) fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
     }
     Err(Failure::own(
         format!("the key of `{}` is not in this account's folder", grant.id),
-        format!("it can be collected only by the account that requested it; otherwise {}", again(&grant.id)),
+        "only the account that requested it can collect it; if its key is lost, make a new request",
     ))
 }
 

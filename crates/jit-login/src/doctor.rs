@@ -150,7 +150,12 @@ fn outside(shown: &str, gid: u32) -> (String, String) {
 }
 
 fn why(failure: &Failure) -> (String, String) {
-    (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), failure.hint())
+    let hint = match failure {
+        // Not this command once more.
+        Failure::Client(ClientError::Unreachable { .. }) => "run `systemctl status jitd` on this host".to_owned(),
+        _ => failure.hint(),
+    };
+    (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), hint)
 }
 
 /// Whether this account has a session at a front end.
@@ -260,11 +265,7 @@ fn leftovers(grants: &Grants) -> Diagnosis {
 
 fn folder() -> Diagnosis {
     let opened = Folder::home().map(|folder| safe(folder.path_of("").display().to_string().trim_end_matches('/')));
-    diagnosis(
-        "folder",
-        opened
-            .map_err(|failure| (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), failure.hint())),
-    )
+    diagnosis("folder", opened.map_err(|failure| why(&failure)))
 }
 
 /// The API server allows no clock skew, so certificates from a host with a wrong clock can be not valid yet.

@@ -47,7 +47,11 @@ impl Caller {
             let requests = list.grants.iter().flat_map(|log| &log.requests);
             requests.map(|request| safe(&request.id)).collect::<Vec<_>>().join("\n")
         };
-        put(self.format, list, || view::events(&HEADINGS, rows(&list.grants), terminal::width()), ids)?;
+        if self.format == Format::Table && list.grants.iter().all(|log| log.requests.is_empty()) {
+            say(if is_one { "nothing but reads" } else { "no session was recorded" });
+        } else {
+            put(self.format, list, || view::events(&HEADINGS, rows(&list.grants), terminal::width()), ids)?;
+        }
         if self.format == Format::Table {
             let sum = |count: fn(&GrantLog) -> u64| list.grants.iter().map(count).fold(0_u64, u64::saturating_add);
             let (others, left_out) = (sum(|log| log.others), sum(|log| log.left_out));

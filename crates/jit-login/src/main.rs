@@ -173,7 +173,12 @@ fn forgotten_dashes(words: &[OsString]) -> Option<String> {
     if first.starts_with('-') || is_id || command.contains(&"--") {
         return None;
     }
-    Some(format!("write the command after `--`: `{} run -- {}`", text::program(), command.join(" ")))
+    // A shorter beginning of an id may be a command.
+    let (id, command) = match first.parse::<GrantId>() {
+        Ok(id) => (format!("{id} "), command.get(1..)?),
+        Err(_) => (String::new(), command),
+    };
+    Some(format!("write the command after `--`: `{} run {id}-- {}`", text::program(), command.join(" ")))
 }
 
 /// Prints the help if no command was given.
@@ -202,7 +207,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
             let filter = FilterQuery { break_glass, ..filters.query(at.as_ref(), now())? };
             if watch { caller.follow(all, limit, &filter, bell).await } else { caller.list(all, limit, &filter).await }
         }
-        Verb::Status { all, limit, .. } => caller.list(all, limit, &FilterQuery::default()).await,
+        Verb::Status { all, limit, .. } => caller.status(all, limit).await,
         Verb::Show { id } => caller.show(id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
         Verb::Approve { id, yes, digest, details, less } => caller.approve(&id, yes, digest, &less, details).await,

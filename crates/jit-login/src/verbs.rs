@@ -3,6 +3,7 @@
 //! No command decides anything; the daemon does, and its refusals are shown. An approver approves exactly what was just
 //! shown. `main` calls it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -85,11 +86,12 @@ impl Caller {
     pub(crate) async fn can(&mut self, cluster: Option<&str>) -> Result<(), Failure> {
         let mut list: EntitlementList = self.client.entitlements().await?;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
+        let clusters: BTreeSet<String> = list.entitlements.iter().flat_map(|one| one.clusters.clone()).collect();
         if let Some(cluster) = cluster {
             list.entitlements.retain(|one| one.clusters.iter().any(|name| name == cluster));
         }
         if list.entitlements.is_empty() && self.format == Format::Table {
-            let (why, what_next) = nothing_to_request(&list, cluster);
+            let (why, what_next) = nothing_to_request(&list, cluster, &clusters);
             say(&why);
             hint(&what_next);
             return Ok(());
@@ -241,7 +243,7 @@ impl Caller {
         tidy(&mut self.client, &list.grants).await;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
-            say(match (all, *filter == FilterQuery::default()) {
+            say(match (all, FilterQuery { person: None, ..filter.clone() } == FilterQuery::default()) {
                 (true, true) => "no grants yet",
                 (true, false) => "no such grants that you may see",
                 (false, true) => "no open grants; --all includes those that have ended",
@@ -258,6 +260,12 @@ impl Caller {
         list.grants.iter().filter_map(glass_line).for_each(|line| say(&line));
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
         put(self.format, &list, || view::list(&list.grants, terminal::width()), names)
+    }
+
+    /// `status`: of the caller only.
+    pub(crate) async fn status(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
+        let own = self.own().await?;
+        self.list(all, limit, &own).await
     }
 
     /// `show`
@@ -281,16 +289,10 @@ impl Caller {
         let grant = self.client.show(id).await?;
         let width = terminal::width();
         say(&if details { page(&grant, width) } else { summary(&grant, width) });
-        // An open extension is what is approved, otherwise the request itself.
-        let asked = grant.extension.as_ref().map_or(&grant.digest, |extension| &extension.digest).clone();
-        if let Some(digest) = &digest {
-            if *digest != asked {
-                return Err(Failure::usage(
-                    "the request has changed since you looked at it",
-                    "its current state is shown above; approve that, with its digest",
-                ));
-            }
-        } else if !yes {
+        // An open extension is what is approved, otherwise the request itself. The daemon refuses another digest.
+        let shown = grant.extension.as_ref().map_or(&grant.digest, |extension| &extension.digest);
+        let asked = digest.as_ref().unwrap_or(shown).clone();
+        if digest.is_none() && !yes {
             if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
                 return Err(Failure::usage(
                     "cannot ask for confirmation without a terminal",
@@ -298,13 +300,16 @@ impl Caller {
                 ));
             }
             let question = if less.is_some() { "approve the narrowed request?" } else { "approve?" };
-            if (grant.phase == Phase::Pending || grant.extension.is_some()) && !agreed_to(question).await? {
+            let is_open = grant.phase == Phase::Pending || grant.extension.is_some();
+            // The daemon refuses an answer to one's own request; nobody has to think about that before.
+            let is_own = is_open && self.client.whoami().await?.name == grant.requester;
+            if is_open && !is_own && !agreed_to(question).await? {
                 return Err(Failure::Declined { id: grant.id });
             }
         }
-        let (cut_down, more_time) = (less.is_some(), grant.extension);
+        let (cut_down, requested, more_time) = (less.is_some(), sentence(&grant), grant.extension);
         let grant = self.client.approve(&grant.id, &asked, less).await?;
-        if cut_down {
+        if cut_down && sentence(&grant) != requested {
             say(&format!("narrowed to {}", sentence(&grant)));
         }
         match (more_time, &grant.extension) {
@@ -324,6 +329,11 @@ impl Caller {
     /// `deny`
     pub(crate) async fn deny(&mut self, id: &str, reason: &str) -> Result<(), Failure> {
         let grant = self.client.deny(id, reason).await?;
+        if grant.phase == Phase::Live {
+            let end =
+                grant.deadline.map(|at| format!("; the access continues until {}", clock(at))).unwrap_or_default();
+            say(&format!("the extension was denied{end}"));
+        }
         self.done(&grant)
     }
 
@@ -661,14 +671,19 @@ pub(crate) fn searched(filter: &FilterQuery) -> Vec<String> {
 
 /// The only grant in one of `phases`. It never chooses from several, and names a pending request.
 fn only(mine: Vec<GrantView>, phases: &[Phase]) -> Result<GrantView, Failure> {
+    let has_none = mine.is_empty();
     let (fitting, others): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase));
     let fitting = one_of(fitting)?;
     let pending = one_of(others.into_iter().filter(|grant| grant.phase == Phase::Pending).collect())?;
     match (fitting, pending) {
         (Some(grant), _) => Ok(grant),
         (None, Some(pending)) => Err(Failure::StillPending(Box::new(pending))),
-        (None, None) => {
+        (None, None) if has_none => {
             Err(Failure::usage("you have no open grant", format!("request access with `{} request`", program())))
+        }
+        (None, None) => {
+            let wanted = phases.iter().map(|phase| phase.as_str()).collect::<Vec<_>>().join(" or ");
+            Err(Failure::usage(format!("none of your grants is {wanted}"), format!("`{} ls` lists them", program())))
         }
     }
 }
@@ -682,23 +697,27 @@ fn one_of(mut grants: Vec<GrantView>) -> Result<Option<GrantView>, Failure> {
     Err(Failure::usage(format!("you have {} grants", grants.len()), format!("name one: {}", each.join("; "))))
 }
 
-/// Why the person may request nothing, and what to do about it.
-fn nothing_to_request(list: &EntitlementList, cluster: Option<&str>) -> (String, String) {
-    let groups: Vec<String> = list.groups.iter().map(|group| safe_name(group)).collect();
+/// Why the person may request nothing in `cluster`, and what to do about it; `elsewhere` are the clusters in which they may.
+fn nothing_to_request(list: &EntitlementList, cluster: Option<&str>, elsewhere: &BTreeSet<String>) -> (String, String) {
     let place = cluster.map_or(String::new(), |cluster| format!(" in cluster {}", safe_name(cluster)));
+    let groups: Vec<String> = list.groups.iter().map(|group| safe_name(group)).collect();
     let closed = list.closed.iter().map(|closed| {
         let by: Vec<String> = closed.by.iter().map(|sentence| safe(sentence)).collect();
         format!("; the rule `{}` is closed to you: {}", safe(&closed.rule), by.join("; "))
     });
     let why = match (groups.as_slice(), list.closed.as_slice()) {
         ([], _) => ": you are in no group".to_owned(),
+        (_, []) if !elsewhere.is_empty() => String::new(),
         (groups, []) => format!(": no rule names any of your groups ({})", groups.join(", ")),
         _ => closed.collect(),
     };
-    (
-        format!("you may request nothing{place}{why}"),
-        "ask your platform team for a rule, or for membership in a group that a rule names".to_owned(),
-    )
+    let what_next = if elsewhere.is_empty() {
+        "ask your platform team for a rule, or for membership in a group that a rule names".to_owned()
+    } else {
+        let elsewhere: Vec<String> = elsewhere.iter().map(|name| safe_name(name)).collect();
+        format!("you may request access in {}", elsewhere.join(", "))
+    };
+    (format!("you may request nothing{place}{why}"), what_next)
 }
 
 /// Replaces this process with the command, so that its exit code is the command's.

@@ -767,7 +767,7 @@ fn event_parts(entry: &Value) -> [String; 6] {
     let event = part("event");
     let request = event.get("ask").and_then(request_sentence).or_else(|| log_sentence(event));
     let of_log = |key: &str| {
-        request.is_some() && ["lines", "sha256", "what", "session", "keep", "files", "bytes"].contains(&key)
+        request.is_some() && ["lines", "sha256", "what", "session", "keep", "files", "bytes", "texts"].contains(&key)
     };
     let others = event
         .as_object()
@@ -790,7 +790,8 @@ fn event_parts(entry: &Value) -> [String; 6] {
     [plain(part("seq")), plain(part("at")), plain(part("grant")), by, kind, rest.join(" ")]
 }
 
-/// `the gateway's log has 5 lines`, of the events that say where the log stands, and who read it; none of other events.
+/// `the gateway's log has 5 lines`, of the events that say where the log stands, who read it, and what `jit-notify` sent; none
+/// of other events.
 fn log_sentence(event: &Value) -> Option<String> {
     let part = |name: &str| plain(event.get(name).unwrap_or(&Value::Null));
     let head = |of: &Value| of.get("lines").and_then(Value::as_u64).map(|lines| format!("{lines} lines"));
@@ -815,6 +816,14 @@ fn log_sentence(event: &Value) -> Option<String> {
             Some(format!("deleted {} files with {} bytes", safe(&part("files")), safe(&part("bytes"))))
         }
         "ended" => Some(format!("the gateway's log has {};", head(event.get("log")?)?)),
+        "notified" => {
+            let texts = event.get("texts")?.as_array()?;
+            let channels: BTreeSet<String> =
+                texts.iter().map(|text| text.get("channel").map_or_else(String::new, plain)).collect();
+            let by = channels.into_iter().collect::<Vec<_>>().join(", ");
+            let count = texts.len();
+            Some(format!("jit-notify sent {count} {} by {by}", if count == 1 { "message" } else { "messages" }))
+        }
         _ => None,
     }
 }
@@ -917,6 +926,9 @@ mod tests {
             "kind": "ended", "why": "expired", "proof": "denied", "cut": 2, "log": { "lines": 7, "sha256": hash },
         });
         assert_eq!(with(ended), "the gateway's log has 7 lines; cut=2 proof=denied why=expired");
+        let text = |channel: &str| json!({ "channel": channel, "about": "fact", "seq": 1, "at": "x", "sha256": hash });
+        let notified = json!({ "kind": "notified", "texts": [text("mail"), text("chat"), text("mail")] });
+        assert_eq!(with(notified), "jit-notify sent 3 messages by chat, mail");
     }
 
     /// A request for a role with 17 findings and 40 rules, with a long reason: summary and question fit a small terminal.

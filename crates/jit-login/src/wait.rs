@@ -130,7 +130,7 @@ fn answered(grant: &GrantView) -> String {
         return "no approval needed".to_owned();
     }
     let narrowed = match &grant.narrowed_from {
-        Some(requested) => format!("; narrowed to {}, from {}", sentence(grant), safe(requested)),
+        Some(requested) => format!("; narrowed from {} to {}", safe(requested), sentence(grant)),
         None => String::new(),
     };
     format!("approved by {}{narrowed}", names.join(", "))
