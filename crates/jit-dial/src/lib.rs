@@ -37,7 +37,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use parking_lot::{Mutex, RwLock};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
@@ -57,6 +57,9 @@ use self::settings::{Identity, Settings, Source};
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// How long reading the files may take, before the previous contents are used instead.
 const READ: Duration = Duration::from_secs(2);
+/// How long the other callers wait for the one that reads, so that all of them use a token that was just replaced, and
+/// none is held up by a file system that hangs.
+const READ_BY_ANOTHER: Duration = Duration::from_millis(200);
 
 /// An API server, and our credential for it. Cheap to clone; all clones share what was read.
 #[derive(Clone)]
@@ -188,14 +191,18 @@ impl ApiServer {
         }
     }
 
-    /// What the files say now, or what they said when they could last be used. One caller reads them; the others do not
-    /// wait for it.
+    /// What the files say now, or what they said when they could last be used. One caller reads them, and the others wait
+    /// for it, but not for long.
     async fn settings(&self) -> Arc<Settings> {
         let inner = &self.0;
         let latest = || Arc::clone(&inner.settings.read());
-        let Ok(_reading) = inner.reading.try_lock() else { return latest() };
+        let is_due = || inner.read.lock().0.elapsed() >= READ_EVERY;
+        if !is_due() {
+            return latest();
+        }
+        let Ok(_reading) = timeout(READ_BY_ANOTHER, inner.reading.lock()).await else { return latest() };
         let current = latest();
-        if inner.read.lock().0.elapsed() < READ_EVERY {
+        if !is_due() {
             return current;
         }
         let (again, before) = (Arc::clone(inner), Arc::clone(&current));

@@ -257,6 +257,25 @@ async fn a_token_file_is_read_again_and_an_empty_one_changes_nothing() {
         .await;
 }
 
+/// Of callers at the same moment none still uses a token that was replaced; but none waits long for files that hang.
+#[tokio::test]
+async fn all_callers_use_the_token_that_one_of_them_reads() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    folder.write("token", "first");
+    let api = api(&folder.kubeconfig(&to(1, &authority), &["tokenFile: token".to_owned()]));
+    folder.write("token", "second");
+    forget_when(&api);
+    let (one, other) = tokio::join!(api.authorization(), api.authorization());
+    assert_eq!([one.unwrap().unwrap(), other.unwrap().unwrap()], ["Bearer second", "Bearer second"]);
+
+    forget_when(&api);
+    let reading = api.0.reading.lock().await;
+    let begun = Instant::now();
+    assert_eq!(api.authorization().await.unwrap().unwrap(), "Bearer second");
+    assert!(begun.elapsed() < READ);
+    drop(reading);
+}
+
 #[tokio::test]
 async fn a_key_that_is_replaced_before_its_certificate_changes_nothing() {
     let (folder, authority) = (Folder::new(), Authority::new());
