@@ -7,6 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jit_dial::KubeconfigError;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_saphyr::Spanned;
 
 use crate::ca::KeyPlace;
 use crate::configuration;
@@ -67,7 +70,8 @@ impl Config {
             Faults(vec![Fault { why: error.to_string(), hint: error.hint() }])
         };
         let file = serde_saphyr::from_str(&text).map_err(misread)?;
-        let written = Written { path, file, placeholders };
+        let entries = serde_saphyr::from_str(&text).map_err(misread)?;
+        let written = Written { path, file, entries, placeholders };
         let mut faults = written.unfilled(&text);
         faults.extend(written.sockets());
         let host = written.host().map_err(|fault| faults.push(fault)).ok();
@@ -111,8 +115,25 @@ impl Config {
 struct Written<'a> {
     path: &'a Path,
     file: ConfigFile,
+    entries: Entries,
     placeholders: Placeholders,
 }
+
+/// Where in the file its entries begin; its other keys are ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entries {
+    host: Option<Entry>,
+    admin_socket: Option<Entry>,
+    #[serde(default)]
+    people: Vec<Entry>,
+    #[serde(default)]
+    providers: Vec<Entry>,
+    #[serde(default)]
+    clusters: Vec<Entry>,
+}
+
+type Entry = Spanned<IgnoredAny>;
 
 /// What to do about placeholders of `jitd init`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,12 +143,18 @@ enum Placeholders {
 }
 
 impl Written<'_> {
-    fn fault(&self, why: impl fmt::Display) -> Fault {
-        Fault { why: format!("`{}`: {why}", self.path.display()), hint: None }
+    /// A fault of an entry, or of the whole file.
+    fn fault(&self, entry: Option<&Entry>, why: impl fmt::Display) -> Fault {
+        let path = self.path.display();
+        let why = match entry {
+            Some(Entry { defined, .. }) => format!("{path}:{}:{}: {why}", defined.line(), defined.column()),
+            None => format!("{path}: {why}"),
+        };
+        Fault { why, hint: None }
     }
 
-    fn fault_with(&self, why: impl fmt::Display, hint: &'static str) -> Fault {
-        Fault { hint: Some(hint.into()), ..self.fault(why) }
+    fn fault_with(&self, entry: Option<&Entry>, why: impl fmt::Display, hint: &'static str) -> Fault {
+        Fault { hint: Some(hint.into()), ..self.fault(entry, why) }
     }
 
     /// Resolves a path in the file against the file's folder.
@@ -152,55 +179,67 @@ impl Written<'_> {
 
     fn sockets(&self) -> Vec<Fault> {
         if self.file.admin_socket.as_ref() == Some(&self.file.socket) {
-            vec![self.fault_with("`adminSocket` and `socket` are the same", "remove `adminSocket`")]
+            vec![self.fault_with(
+                self.entries.admin_socket.as_ref(),
+                "`adminSocket` and `socket` are the same",
+                "remove `adminSocket`",
+            )]
         } else {
             Vec::new()
         }
     }
 
     fn host(&self) -> Result<HostName, Fault> {
-        let unknown = |error| self.fault_with(format!("cannot read the host's name: {error}"), "set `host`");
+        let entry = self.entries.host.as_ref();
+        let unknown = |error| self.fault_with(entry, format!("cannot read the host's name: {error}"), "set `host`");
         let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(unknown)?;
         name.parse().map_err(|error| match error {
-            NoHostName::Label(error) => self
-                .fault(format!("`host` is the first label of the host's name, not {}: it {}", error.value, error.why)),
-            NoHostName::Long => self.fault(error),
+            NoHostName::Label(error) => self.fault(
+                entry,
+                format!("`host` is the first label of the host's name, not {}: it {}", error.value, error.why),
+            ),
+            NoHostName::Long => self.fault(entry, error),
         })
     }
 
     fn people(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let (mut names, mut uids, mut identities) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for person in &self.file.people {
+        for (person, entry) in self.file.people.iter().zip(&self.entries.people) {
+            let entry = Some(entry);
             if !names.insert(&person.name) {
                 let why = format!("person `{}` is declared twice", person.name);
-                faults.push(self.fault_with(why, "list every uid under one entry"));
+                faults.push(self.fault_with(entry, why, "list every uid under one entry"));
             }
             if person.name.is_root() {
-                faults.push(self.fault("person `root`: root is not a person, and the trail uses this name for root"));
+                faults.push(
+                    self.fault(entry, "person `root`: root is not a person, and the trail uses this name for root"),
+                );
             }
             if person.uids.is_empty() && person.identities.is_empty() {
                 let why = format!("person `{}` has no uid and no identity", person.name);
-                faults.push(self.fault_with(why, "`id -u` prints a uid"));
+                faults.push(self.fault_with(entry, why, "`id -u` prints a uid"));
             }
             for identity in &person.identities {
                 if !self.file.providers.iter().any(|provider| provider.issuer == identity.issuer) {
                     let why = format!("person `{}`: `{}` is not under `providers`", person.name, identity.issuer);
-                    faults.push(self.fault_with(why, "write the issuer exactly as there"));
+                    faults.push(self.fault_with(entry, why, "write the issuer exactly as there"));
                 }
                 if !identities.insert(identity) {
                     let why = format!("the identity `{}` belongs to two people", identity.subject);
-                    faults.push(self.fault_with(why, "an identity belongs to one person"));
+                    faults.push(self.fault_with(entry, why, "an identity belongs to one person"));
                 }
             }
             for uid in &person.uids {
                 if *uid == 0 || *uid == 65534 {
-                    faults.push(self.fault(format!("person `{}`: uid {uid} cannot be a person", person.name)));
+                    faults.push(self.fault(entry, format!("person `{}`: uid {uid} cannot be a person", person.name)));
                 }
                 if !uids.insert(*uid) {
-                    faults.push(
-                        self.fault_with(format!("uid {uid} belongs to two people"), "an account belongs to one person"),
-                    );
+                    faults.push(self.fault_with(
+                        entry,
+                        format!("uid {uid} belongs to two people"),
+                        "an account belongs to one person",
+                    ));
                 }
             }
         }
@@ -209,17 +248,18 @@ impl Written<'_> {
 
     fn providers(&self) -> (Vec<Provider>, Vec<Fault>) {
         let (mut providers, mut faults, mut issuers) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for written in &self.file.providers {
+        for (written, entry) in self.file.providers.iter().zip(&self.entries.providers) {
+            let entry = Some(entry);
             let issuer = &written.issuer;
             if !issuer.starts_with("https://") {
-                faults.push(self.fault(format!("provider `{issuer}`: `issuer` must begin with https://")));
+                faults.push(self.fault(entry, format!("provider `{issuer}`: `issuer` must begin with https://")));
             }
             if !issuers.insert(issuer) {
-                faults.push(self.fault(format!("provider `{issuer}` is listed twice")));
+                faults.push(self.fault(entry, format!("provider `{issuer}` is listed twice")));
             }
             match written.clone().provider(self.folder()) {
                 Ok(provider) => providers.push(provider),
-                Err(why) => faults.push(self.fault(format!("provider `{issuer}`: {why}"))),
+                Err(why) => faults.push(self.fault(entry, format!("provider `{issuer}`: {why}"))),
             }
         }
         (providers, faults)
@@ -229,35 +269,38 @@ impl Written<'_> {
     fn clusters(&self) -> (BTreeMap<ClusterName, ClusterConfig>, Vec<Fault>) {
         let (mut clusters, mut faults) = (BTreeMap::new(), Vec::new());
         if self.file.clusters.is_empty() {
-            faults.push(
-                self.fault_with("`clusters` is empty", "add an entry for each cluster that jitd grants access to"),
-            );
+            faults.push(self.fault_with(
+                None,
+                "`clusters` is empty",
+                "add an entry for each cluster that jitd grants access to",
+            ));
         }
-        for cluster in &self.file.clusters {
+        for (cluster, entry) in self.file.clusters.iter().zip(&self.entries.clusters) {
+            let entry = Some(entry);
             let name = &cluster.name;
             if self.file.clusters.iter().filter(|other| other.name == *name).count() > 1 {
-                faults.push(self.fault(format!("cluster `{name}` is listed twice")));
+                faults.push(self.fault(entry, format!("cluster `{name}` is listed twice")));
             }
-            clusters.insert(name.clone(), self.cluster(cluster, &mut faults));
+            clusters.insert(name.clone(), self.cluster(cluster, entry, &mut faults));
         }
         (clusters, faults)
     }
 
-    fn cluster(&self, written: &ClusterFile, faults: &mut Vec<Fault>) -> ClusterConfig {
+    fn cluster(&self, written: &ClusterFile, entry: Option<&Entry>, faults: &mut Vec<Fault>) -> ClusterConfig {
         let ClusterFile { name, server, certificate_authority, authority, kubeconfig, context, key, .. } = written;
         if !server.starts_with("https://") {
-            faults.push(self.fault(format!("cluster `{name}`: `server` must begin with https://")));
+            faults.push(self.fault(entry, format!("cluster `{name}`: `server` must begin with https://")));
         }
         let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.place(self.folder()));
-        let key = key.map_err(|why| faults.push(self.fault(format!("cluster `{name}`: `key`: {why}"))));
-        let gateway = self.gateway(written).map_err(|fault| faults.push(fault));
-        let daemon = self.daemon(written).map_err(|fault| faults.push(fault));
+        let key = key.map_err(|why| faults.push(self.fault(entry, format!("cluster `{name}`: `key`: {why}"))));
+        let gateway = self.gateway(written, entry).map_err(|fault| faults.push(fault));
+        let daemon = self.daemon(written, entry).map_err(|fault| faults.push(fault));
         let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
         let certificate_authority_path = self.at(certificate_authority);
         let certificate_authority = read(&certificate_authority_path);
         if kubeconfig.is_none() && context.is_some() {
             let why = format!("cluster `{name}`: `context` is set, but `kubeconfig` is not");
-            faults.push(self.fault_with(why, "name the kubeconfig that has the context, or remove `context`"));
+            faults.push(self.fault_with(entry, why, "name the kubeconfig that has the context, or remove `context`"));
         }
         let kubeconfig =
             kubeconfig.as_deref().map(|path| KubeconfigAt { path: self.at(path), context: context.clone() });
@@ -265,7 +308,7 @@ impl Written<'_> {
             Some(Err(KubeconfigError::Unfilled { .. })) if self.placeholders == Placeholders::Allowed => {}
             Some(Err(error)) => {
                 let why = format!("cluster `{name}`: {error}");
-                faults.push(Fault { hint: error.hint(), ..self.fault(why) });
+                faults.push(Fault { hint: error.hint(), ..self.fault(entry, why) });
             }
             Some(Ok(_)) | None => {}
         }
@@ -288,9 +331,11 @@ impl Written<'_> {
     fn gateway(
         &self,
         ClusterFile { name, access, gateway_user, impersonation, .. }: &ClusterFile,
+        entry: Option<&Entry>,
     ) -> Result<Option<ActingGateway>, Fault> {
         match (access, gateway_user) {
             (AccessFile::Direct, None) if impersonation.is_some() => Err(self.fault_with(
+                entry,
                 format!("cluster `{name}`: `impersonation` is set, but people reach the cluster directly"),
                 "add `access: gateway`, or remove `impersonation`",
             )),
@@ -300,10 +345,12 @@ impl Written<'_> {
                 Ok(Some(ActingGateway { user, impersonation }))
             }
             (AccessFile::Gateway, None) => Err(self.fault_with(
+                entry,
                 format!("cluster `{name}`: `access: gateway` needs `gatewayUser`"),
                 "set it to the user name that the API server knows the gateway by",
             )),
             (AccessFile::Direct, Some(_)) => Err(self.fault_with(
+                entry,
                 format!("cluster `{name}`: `gatewayUser` is set, but people reach the cluster directly"),
                 "add `access: gateway`, or remove `gatewayUser`",
             )),
@@ -314,16 +361,19 @@ impl Written<'_> {
     fn daemon(
         &self,
         ClusterFile { name, kubeconfig, daemon_user, gateway_user, .. }: &ClusterFile,
+        entry: Option<&Entry>,
     ) -> Result<Option<DaemonUser>, Fault> {
         let Some(user) = daemon_user else { return Ok(None) };
         if kubeconfig.is_none() {
             return Err(self.fault_with(
+                entry,
                 format!("cluster `{name}`: `daemonUser` is set, but the daemon signs a certificate for itself"),
                 "name the kubeconfig whose user that is, or remove `daemonUser`",
             ));
         }
         if gateway_user.as_ref().is_some_and(|gateway| gateway.as_str() == user.as_str()) {
             return Err(self.fault_with(
+                entry,
                 format!("cluster `{name}`: `daemonUser` and `gatewayUser` are the same"),
                 "give the daemon and the gateway a user each: a stolen credential of the gateway could create grants",
             ));
@@ -382,34 +432,37 @@ clusters:
         let without_policy = Config::read_without_policy(&path).unwrap_err().0.len();
         std::fs::remove_dir_all(&folder).unwrap();
         let wanted = [
-            ("config.yaml", "`adminSocket` and `socket` are the same"),
-            ("config.yaml", "`host` is the first label of the host's name, not"),
-            ("config.yaml", "person `alice`: uid 0"),
-            ("config.yaml", "person `alice` is declared twice"),
-            ("config.yaml", "person `alice` has no uid"),
-            ("config.yaml", "person `carol`: `https://id.example/` is not under `providers`"),
-            ("config.yaml", "uid 4001 belongs to two people"),
-            ("config.yaml", "provider `http://id.example`: `issuer` must begin with https://"),
-            ("config.yaml", "provider `https://id.example` is listed twice"),
-            ("config.yaml", "`directory`: `groups` must name each group of the provider and no other, but `oncall`"),
-            ("config.yaml", "cluster `prod`: `server` must begin with https://"),
-            ("config.yaml", "cluster `prod`: `key`: a credential's name"),
+            ("config.yaml:3:14: ", "`adminSocket` and `socket` are the same"),
+            ("config.yaml:1:7: ", "`host` is the first label of the host's name, not"),
+            ("config.yaml:5:5: ", "person `alice`: uid 0"),
+            ("config.yaml:6:5: ", "person `alice` is declared twice"),
+            ("config.yaml:6:5: ", "person `alice` has no uid"),
+            ("config.yaml:8:5: ", "person `carol`: `https://id.example/` is not under `providers`"),
+            ("config.yaml:8:5: ", "uid 4001 belongs to two people"),
+            ("config.yaml:11:5: ", "provider `http://id.example`: `issuer` must begin with https://"),
+            ("config.yaml:12:5: ", "provider `https://id.example` is listed twice"),
+            (
+                "config.yaml:13:5: ",
+                "`directory`: `groups` must name each group of the provider and no other, but `oncall`",
+            ),
+            ("config.yaml:15:5: ", "cluster `prod`: `server` must begin with https://"),
+            ("config.yaml:15:5: ", "cluster `prod`: `key`: a credential's name"),
             ("none.crt", "does not exist"),
-            ("config.yaml", "cluster `test` is listed twice"),
+            ("config.yaml:16:5: ", "cluster `test` is listed twice"),
             ("none.crt", "does not exist"),
             ("none.yaml", "No such file"),
-            ("config.yaml", "cluster `test` is listed twice"),
+            ("config.yaml:17:5: ", "cluster `test` is listed twice"),
             ("none.crt", "does not exist"),
-            ("config.yaml", "cluster `test`: `context` is set, but `kubeconfig` is not"),
-            ("config.yaml", "cluster `lab`: `access: gateway` needs `gatewayUser`"),
+            ("config.yaml:17:5: ", "cluster `test`: `context` is set, but `kubeconfig` is not"),
+            ("config.yaml:18:5: ", "cluster `lab`: `access: gateway` needs `gatewayUser`"),
             ("none.crt", "does not exist"),
-            ("config.yaml", "cluster `old`: `gatewayUser` is set"),
+            ("config.yaml:19:5: ", "cluster `old`: `gatewayUser` is set"),
             ("none.crt", "does not exist"),
-            ("config.yaml", "cluster `new`: `impersonation` is set"),
+            ("config.yaml:20:5: ", "cluster `new`: `impersonation` is set"),
             ("none.crt", "does not exist"),
-            ("config.yaml", "cluster `own`: `daemonUser` is set"),
+            ("config.yaml:21:5: ", "cluster `own`: `daemonUser` is set"),
             ("none.crt", "does not exist"),
-            ("config.yaml", "cluster `one`: `daemonUser` and `gatewayUser` are the same"),
+            ("config.yaml:22:5: ", "cluster `one`: `daemonUser` and `gatewayUser` are the same"),
             ("none.crt", "does not exist"),
             ("none.yaml", "No such file"),
             ("policy.yaml", "rules: is a number"),

@@ -169,7 +169,7 @@ fn mistakes_in_the_files_are_found() {
     examined(&bastion).is_well();
 
     replaced(&config, "auditors:", "auditor:");
-    examined(&bastion).finds("configuration", &["auditor", "correct the file, then run `jitd check`"]);
+    examined(&bastion).finds("configuration", &["config.yaml:", "unknown field `auditor`", "did you mean `auditors`?"]);
     replaced(&config, "auditor:", "auditors:");
 
     replaced(&policy, "maxDuration: 10m", "maxDuration: 10x");
