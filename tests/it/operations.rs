@@ -89,6 +89,8 @@ fn a_daemon_that_drains_grants_nothing_and_does_everything_else() {
             let line = told.lines().find(|line| line.starts_with("no new access since ")).unwrap();
             assert!(line.ends_with(": kernel update; live grants continue"), "{line}");
         }
+        let (_, told) = said(&bastion.jitd(&["doctor"]));
+        assert!(told.contains(" it is draining since ") && told.contains("hint: `jitd resume` ends this"), "{told}");
     }
     let (code, told) = said(&bastion.login(
         ALICE,

@@ -106,7 +106,7 @@ impl Report {
         let signs: Vec<Signs> = config.clusters.iter().map(|(name, cluster)| self.authority(name, cluster)).collect();
         self.directories(&config)?;
         self.daemon(&config, held)?;
-        self.restart(&config.admin_socket)?;
+        self.operations(&config.admin_socket)?;
         for ((name, cluster), signs) in config.clusters.iter().zip(signs) {
             match signs {
                 Signs::Yes => self.cluster(&config, policy, name, cluster)?,

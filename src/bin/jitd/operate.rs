@@ -237,7 +237,7 @@ fn table(grants: &[RevokedView]) -> String {
     print::table(&headings, grants.iter().map(row).collect())
 }
 
-fn since(draining: &DrainingView) -> String {
+pub(crate) fn since(draining: &DrainingView) -> String {
     let reason = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", one_line(reason)));
     format!("since {:.0} by {}{reason}", draining.since, draining.by)
 }

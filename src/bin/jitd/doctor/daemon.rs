@@ -13,6 +13,7 @@ use jitd::service;
 use super::Report;
 use super::host::user;
 use super::unit::Unit;
+use crate::operate::since;
 use crate::{Failure, runtime};
 
 /// The group that may open systemd's socket.
@@ -58,13 +59,16 @@ impl Report {
         Ok(())
     }
 
-    /// Whether changed keys of the configuration need a restart. Only an operator can see this.
-    pub(super) fn restart(&mut self, operators: &Path) -> Result<(), Failure> {
+    /// Whether the daemon drains, and whether changed keys of the configuration need a restart. Only an operator can see this.
+    pub(super) fn operations(&mut self, operators: &Path) -> Result<(), Failure> {
         let state =
             runtime()?.block_on(async { Client::connect(operators, Trust::FolderOwner).await?.operations().await });
-        if let Ok(state) = state
-            && !state.needs_restart.is_empty()
-        {
+        let Ok(state) = state else { return Ok(()) };
+        if let Some(draining) = &state.draining {
+            let why = format!("it is draining {}, so it grants nothing", since(draining));
+            self.warning("daemon", why, "`jitd resume` ends this");
+        }
+        if !state.needs_restart.is_empty() {
             let keys = state.needs_restart.join(", ");
             self.warning("daemon", format!("these keys of config.yaml changed and need a restart: {keys}"), TAKE_UP);
         }
