@@ -155,7 +155,12 @@ impl Failure {
                 format!("`{program} doctor` finds which part is at fault")
             }
             Self::Usage { hint, .. } | Self::Own { hint, .. } | Self::Over { hint, .. } => safe(hint),
-            Self::Closed(grant) => again(&grant.id),
+            Self::Closed(grant) => match (grant.phase, &grant.closed_by) {
+                (Phase::Denied, Some(by)) => {
+                    format!("ask {} what would be approved, then {}", safe(by), again(&grant.id))
+                }
+                _ => again(&grant.id),
+            },
             Self::TimedOut { id } | Self::Interrupted { id } => {
                 format!("continue with `{program} wait {0}`, or withdraw it with `{program} withdraw {0}`", safe(id))
             }
