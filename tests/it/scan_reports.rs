@@ -67,6 +67,8 @@ fn only_a_finding_that_is_open_and_severe_enough_fails() {
     let mut without = report.clone();
     without["findings"].as_array_mut().unwrap().retain(|finding| finding["id"] != "L01");
     std::fs::write(folder.join("before.json"), without.to_string()).unwrap();
+    let (exit, said) = code("cluster.json --baseline none.json");
+    assert!(exit == 2 && said.contains("none.json: No such file"), "{said}");
     assert_eq!(code("diff baseline.json baseline.json").0, 0);
     assert_eq!(code("diff before.json baseline.json").0, 3);
     let difference = scan(&folder, "diff baseline.json before.json");

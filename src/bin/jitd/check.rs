@@ -126,7 +126,7 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
     }
     match results.iter().filter(|result| result.verdict == Verdict::Fault).count() {
         0 => Ok(()),
-        faults => Err(Failure::ours(format!("faults found: {faults}"))),
+        faults => Err(Failure::ours(format!("{} found", counted(faults, "fault")))),
     }
 }
 

@@ -124,7 +124,7 @@ fn width() -> usize {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|why| Failure::ours(format!("{}: {why}", shown(path))))
+    std::fs::read(path).map_err(|why| Failure::usage(format!("{}: {why}", shown(path))))
 }
 
 fn shown(path: &Path) -> String {
