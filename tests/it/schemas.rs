@@ -325,10 +325,10 @@ fn what_cannot_be_done_is_a_problem_document() {
         ("audit verify --file NONE", "usage"),
         ("audit notices", "usage"),
         ("audit sessions --folder NONE", "failed"),
-        ("scan NONE", "failed"),
-        ("scan who-can get pods NONE", "failed"),
-        ("scan what-can alice NONE", "failed"),
-        ("scan diff NONE NONE", "failed"),
+        ("scan NONE", "usage"),
+        ("scan who-can get pods NONE", "usage"),
+        ("scan what-can alice NONE", "usage"),
+        ("scan diff NONE NONE", "usage"),
         ("revoke 7k3m --reason x --yes", "unreachable"),
     ] {
         let command = |json: &[&str]| {

@@ -64,6 +64,11 @@ impl Failure {
         Self::Usage { what: what.into(), hint: None }
     }
 
+    /// What is wrong with the command line, or with a file that it names.
+    fn invalid(error: impl std::error::Error + Hint) -> Self {
+        Self::Usage { what: error.to_string(), hint: error.hint() }
+    }
+
     fn ours(what: impl Into<String>) -> Self {
         Self::Ours { what: what.into(), hint: None }
     }
@@ -219,7 +224,7 @@ fn read(path: &Path) -> Result<Config, Failure> {
 
 fn not_meant(faults: &Faults) -> Failure {
     match faults.0.as_slice() {
-        [fault] => Failure::Usage { what: fault.to_string(), hint: fault.hint() },
+        [fault] => Failure::invalid(fault.clone()),
         _ => Failure::usage(faults.lines().join(AND)),
     }
 }

@@ -242,9 +242,10 @@ impl Input {
         let here = std::env::current_dir().unwrap_or_default();
         for file in &self.files {
             if file == Path::new("-") {
-                reader.stream("stdin", std::io::stdin().lock())?;
+                reader.stream("stdin", std::io::stdin().lock()).map_err(Failure::invalid)?;
             } else {
-                reader.path(file.strip_prefix(&here).ok().filter(|rest| *rest != Path::new("")).unwrap_or(file))?;
+                let shown = file.strip_prefix(&here).ok().filter(|rest| *rest != Path::new("")).unwrap_or(file);
+                reader.path(shown).map_err(Failure::invalid)?;
             }
         }
         if let Some(version) = self.server_version {

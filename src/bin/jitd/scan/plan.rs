@@ -8,7 +8,6 @@ use std::path::Path;
 use clap::Args;
 use jit_scan::suggest::{Plan, Removal, Request, Runner, Step, administrators_after};
 use jit_scan::{Access, Reader, Role};
-use jitd::hint::Hint;
 use serde_json::{Value, json};
 
 use super::live::{self, Extent, Session};
@@ -89,10 +88,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 fn roles(folder: &Path) -> Result<Vec<Role>, Failure> {
     let mut reader = Reader::default();
-    reader.path(&folder.join("roles.yaml")).map_err(|error| {
-        let failure = Failure::usage(error.to_string());
-        error.hint().map_or(failure, |hint| Failure::usage(error.to_string()).with_hint(hint))
-    })?;
+    reader.path(&folder.join("roles.yaml")).map_err(Failure::invalid)?;
     Ok(reader.finish().roles)
 }
 

@@ -145,7 +145,7 @@ fn read_logs(paths: &[PathBuf]) -> Result<Uses, Failure> {
     let mut logs = AuditLogs::default();
     for path in paths {
         let read = File::open(path).and_then(|file| logs.read(&shown(path), file));
-        read.map_err(|why| Failure::ours(format!("{}: {why}", shown(path))))?;
+        read.map_err(|why| Failure::usage(format!("{}: {why}", shown(path))))?;
     }
     Ok(logs.finish())
 }

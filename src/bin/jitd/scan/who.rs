@@ -7,7 +7,6 @@ use jit_scan::{
     Access, Action, Binding, Holding, Hop, Kind, MASTERS, NotEvaluated, Resource, ResourceAction, Role, RoleKind,
     Snapshot, Subject, is_master,
 };
-use jitd::hint::Hint;
 use jitd::rbac::Rule;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -97,10 +96,7 @@ pub(super) fn who_can(asked: &Question<'_>, snapshot: &Snapshot, output: Output)
         }
         Action::Url { verb: asked.verb, path: asked.resource }
     } else {
-        resource = asked.resource.parse::<Resource>().map_err(|error| {
-            let failure = Failure::usage(error.to_string());
-            error.hint().map_or(failure, |hint| Failure::usage(error.to_string()).with_hint(hint))
-        })?;
+        resource = asked.resource.parse::<Resource>().map_err(Failure::invalid)?;
         if asked.subresource.is_some() && !resource.subresource.is_empty() {
             return Err(Failure::usage("the subresource is written twice"));
         }
