@@ -202,6 +202,8 @@ fn a_message_says_only_what_is_so() {
     says(ALICE, &["run", &id, "kubectl", "get", "pods"], 2, &[&format!("run {id} -- kubectl get pods`")]);
     says(ALICE, &["extend", "--for", "1m", "--reason", "INC-1", "--no-wait"], 0, &[]);
     says(BOB, &["deny", &id, "--reason", "no more"], 0, &["the extension was denied; the access continues until "]);
+    let (_, _, err) = said(&bastion, BOB, &["ls", "--all", "--person", "carol"]);
+    assert!(err.contains("no such grants that you may see"), "{err}");
     // Her own only.
     let (_, out, _) = said(&bastion, BOB, &["status", "-o", "name"]);
     assert_eq!(out.trim(), "");

@@ -237,13 +237,24 @@ impl Caller {
 
     /// `ls`
     pub(crate) async fn list(&mut self, all: bool, limit: u32, filter: &FilterQuery) -> Result<(), Failure> {
+        self.list_of(all, limit, filter, *filter == FilterQuery::default()).await
+    }
+
+    /// `status`: of the caller only.
+    pub(crate) async fn status(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
+        let own = self.own().await?;
+        self.list_of(all, limit, &own, true).await
+    }
+
+    /// `is_whole`: the caller did not choose among the grants.
+    async fn list_of(&mut self, all: bool, limit: u32, filter: &FilterQuery, is_whole: bool) -> Result<(), Failure> {
         let all = includes_ended(all, filter);
         let list: GrantList = self.client.list(all, limit, filter).await?;
         searched(filter).iter().for_each(|line| say(line));
         tidy(&mut self.client, &list.grants).await;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
-            say(match (all, FilterQuery { person: None, ..filter.clone() } == FilterQuery::default()) {
+            say(match (all, is_whole) {
                 (true, true) => "no grants yet",
                 (true, false) => "no such grants that you may see",
                 (false, true) => "no open grants; --all includes those that have ended",
@@ -260,12 +271,6 @@ impl Caller {
         list.grants.iter().filter_map(glass_line).for_each(|line| say(&line));
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
         put(self.format, &list, || view::list(&list.grants, terminal::width()), names)
-    }
-
-    /// `status`: of the caller only.
-    pub(crate) async fn status(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
-        let own = self.own().await?;
-        self.list(all, limit, &own).await
     }
 
     /// `show`
