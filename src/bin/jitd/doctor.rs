@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use jit_directory::DirectoryError;
 use jitd::ca::store;
 use jitd::check::{self, Verdict};
-use jitd::config::{ClusterConfig, Config, Faults};
+use jitd::config::{ClusterConfig, Config, Fault, Faults};
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
 use jitd::secret::SecretError;
@@ -61,8 +61,12 @@ impl Diagnosis {
 }
 
 pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
-    let mut report = Report { output, width: width(path), diagnoses: Vec::new() };
-    report.examine(path)?;
+    let (config, faults) = match Config::read(path) {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(Faults(faults)) => (Config::read_without_policy(path).ok(), faults),
+    };
+    let mut report = Report { output, width: width(config.as_ref()), diagnoses: Vec::new() };
+    report.examine(path, config, &faults)?;
     let Report { diagnoses, .. } = report;
     if matches!(output, Output::Json) {
         print::json(&diagnoses)?;
@@ -82,10 +86,10 @@ struct Report {
 }
 
 impl Report {
-    fn examine(&mut self, path: &Path) -> Result<(), Failure> {
+    fn examine(&mut self, path: &Path, config: Option<Config>, faults: &[Fault]) -> Result<(), Failure> {
         self.caller();
         self.clock();
-        let (config, policy) = self.configuration(path);
+        let policy = self.configuration(path, config.as_ref(), faults);
         self.files(path, config.as_ref());
         let Some(config) = config else {
             for check in ["state", "trail", "groups", "authority", "daemon", "cluster"] {
@@ -162,33 +166,27 @@ impl Report {
         }
     }
 
-    /// The configuration as far as it is valid, and whether the policy could be read.
-    fn configuration(&mut self, path: &Path) -> (Option<Config>, Policy) {
-        let Faults(faults) = match Config::read(path) {
-            Ok(config) => {
-                self.ok("configuration", path.display().to_string());
-                self.policy(&config);
-                return (Some(config), Policy::Read);
+    /// Says what is wrong with the configuration and the policy, and whether the policy could be read.
+    fn configuration(&mut self, path: &Path, config: Option<&Config>, faults: &[Fault]) -> Policy {
+        if let Some(config) = config {
+            self.ok("configuration", path.display().to_string());
+            if faults.is_empty() {
+                self.policy(config);
+                return Policy::Read;
             }
-            Err(faults) => faults,
-        };
-        if let Err(error) = std::fs::metadata(path)
+        } else if let Err(error) = std::fs::metadata(path)
             && error.kind() == std::io::ErrorKind::NotFound
         {
             self.fault("configuration", format!("{} does not exist", path.display()), "`jitd init` writes it");
-            return (None, Policy::Wrong);
+            return Policy::Wrong;
         }
-        let config = Config::read_without_policy(path).ok();
         let check = if config.is_some() { "policy" } else { "configuration" };
-        if config.is_some() {
-            self.ok("configuration", path.display().to_string());
-        }
         for fault in faults {
             let fix =
                 if is_forbidden(&fault.why) { "run it as root" } else { "correct the file, then run `jitd check`" };
-            self.failed(check, &fault, fix);
+            self.failed(check, fault, fix);
         }
-        (config, Policy::Wrong)
+        Policy::Wrong
     }
 
     fn policy(&mut self, config: &Config) {
@@ -328,8 +326,7 @@ impl Report {
 }
 
 /// The length of the longest name of a check. A directory's name is a URL, so it does not count.
-fn width(path: &Path) -> usize {
-    let config = Config::read_without_policy(path).ok();
+fn width(config: Option<&Config>) -> usize {
     let names = config.iter().flat_map(|config| config.clusters.keys());
     names.map(|name| format!("authority {name}").len()).max().unwrap_or(0).max("configuration ".len())
 }
