@@ -112,13 +112,11 @@ pub fn verify_lines(
             }
             Err(error) => return Err(Fault::System(error.to_string()).at(name)),
         }
-        let line = read.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-        let is_whole = line.is_some();
-        let line = line.unwrap_or(&read);
+        let line = read.lines().next().unwrap_or_default();
         match checker.next(line) {
             Ok(_) => each(&checker.head.position),
             Err(_) if number == 1 && parse(line).is_err() => return Err(TrailError::NotAnExport(shown())),
-            Err(_) if !is_whole && parse(line).is_err() => {
+            Err(_) if !read.ends_with('\n') && parse(line).is_err() => {
                 return Err(TrailError::CutOff { path: shown(), line: number });
             }
             Err(fault) => return Err(fault.at(name)),

@@ -244,8 +244,8 @@ impl Input {
             if file == Path::new("-") {
                 reader.stream("stdin", std::io::stdin().lock()).map_err(Failure::invalid)?;
             } else {
-                let shown = file.strip_prefix(&here).ok().filter(|rest| *rest != Path::new("")).unwrap_or(file);
-                reader.path(shown).map_err(Failure::invalid)?;
+                let named = file.strip_prefix(&here).ok().filter(|rest| *rest != Path::new("")).unwrap_or(file);
+                reader.path(named).map_err(Failure::invalid)?;
             }
         }
         if let Some(version) = self.server_version {
